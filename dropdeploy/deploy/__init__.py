@@ -1,0 +1,1 @@
+"""Deciding what happens in a deploy, and making it happen."""

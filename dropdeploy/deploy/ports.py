@@ -1,0 +1,124 @@
+"""Everything a deploy needs from outside, as Protocols. The adapters are constructed by the agent only.
+
+A method that can be refused by the world returns ``T | Fault``; it raises only for a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dropdeploy.model import Fault, HealthCheck, HealthReport, Unpacked, UnitState, Upload
+
+Percent = Callable[[float], None]
+"""Told how far a step is, 0 to 100. Called on the event loop, a few times a second at most."""
+
+
+class Units(Protocol):
+    """systemd's manager, or the supervisor inside the agent. Units are named in full (``myapp.service``)."""
+
+    async def inspect(self, unit: str) -> UnitState | Fault:
+        """The unit now; a unit that does not exist has ``load_state`` "not-found", a masked one "masked"."""
+
+    async def restart(self, unit: str) -> UnitState | Fault:
+        """Clear the start limit, restart, and await the job. Returns the unit's state after the job.
+
+        Faults: ``restart-failed`` (the job failed, was cancelled or timed out), ``unit-not-found``, ``unit-masked``,
+        ``not-authorised``. The state returned has an ``invocation_id`` that differs from the one before.
+        """
+
+    async def reload(self, unit: str) -> UnitState | Fault:
+        """ReloadUnit with its job awaited. Faults as ``restart``."""
+
+    async def start(self, unit: str) -> UnitState | Fault:
+        """Clear the start limit, start, and await the job. Faults as ``restart``."""
+
+    async def stop(self, unit: str) -> UnitState | Fault:
+        """Stop and await the job; stopping what does not run is no fault."""
+
+    async def await_failure(self, since: UnitState) -> Fault:
+        """Return when the unit's run that ``since`` describes has failed; else go on for ever (cancel it).
+
+        Failed means: ActiveState is failed or inactive, or it crash-loops (two automatic restarts since). Code
+        ``unit-crashed``; the message names the state, result and exit status.
+        """
+
+    async def log_cursor(self, unit: str) -> str:
+        """A point in the unit's log, for ``log_tail``; empty when the log cannot be read."""
+
+    async def log_tail(self, unit: str, cursor: str, lines: int = 40) -> str:
+        """The unit's last lines since ``cursor``; when they cannot be read, one line in brackets that says why."""
+
+    async def running_releases(self, unit: str) -> frozenset[str]:
+        """Ids of the releases that processes of the unit, or of its instances ``unit@ID``, run from (their
+        working directories and executables); what cannot be seen is left out."""
+
+
+class HealthProbe(Protocol):
+    """Asks an app how it is."""
+
+    async def check(self, check: HealthCheck, *, is_same_run: Callable[[], bool]) -> HealthReport:
+        """Attempt until healthy, soak, or the timeout. A check without ``url`` is the caller's affair.
+
+        ``is_same_run`` is asked at each success and through the soak: a success of another run does not count.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is on disk. ``releases`` are ids in ascending order; ``live`` is what `app` points to, "" if nothing.
+
+    ``is_blocked``: `app` exists and is no symbolic link. ``has_root``: the app's directory is there.
+    ``live_is_whole``: the release that `app` names exists as a directory.
+    """
+
+    has_root: bool
+    is_blocked: bool
+    live: str
+    live_is_whole: bool
+    releases: tuple[str, ...]
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, and what could not be (message by release id)."""
+
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class Releases(Protocol):
+    """The releases of one app on disk. All methods leave the event loop free."""
+
+    async def survey(self) -> Survey | Fault:
+        """Look. Missing directories are empty ones."""
+
+    async def unpack(self, upload: Upload, release: str, percent: Percent) -> Unpacked | Fault:
+        """Verify the upload and unpack it into ``releases/.staging-<release>/``, in one pass over its bytes.
+
+        Cancelling it stops the work at once. After a fault or a cancellation the staging directory is gone. Faults: see ErrorCode,
+        ``unsupported-upload`` to ``changed-while-reading``, and ``no-space``.
+        """
+
+    async def finish(self, release: str) -> str | Fault:
+        """Link ``shared``, set group, flush to disk, rename staging to ``release``. Returns a detail for the step.
+
+        Repeating it on a finished release is no fault.
+        """
+
+    async def swap(self, release: str) -> None | Fault:
+        """Point `app` to ``release`` atomically and flush the directory. Repeating it is no fault."""
+
+    async def unlink(self) -> None | Fault:
+        """Remove `app`, if it is a symbolic link."""
+
+    async def discard(self, release: str) -> None | Fault:
+        """Remove the staging directory and the release of this id, whichever exist. Refuses the live one."""
+
+    async def sweep(self, keep: Iterable[str] = ()) -> None:
+        """Remove what a crash left: staging directories and half-removed releases, but not staging of ``keep``."""
+
+    async def prune(self, releases: Iterable[str]) -> Pruned:
+        """Remove these. Never the live one. A removal that was begun is not seen as a release any more."""
