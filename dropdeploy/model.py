@@ -354,7 +354,7 @@ class UnitState:
     @property
     def is_running(self) -> bool:
         """Active, and not merely on the way there or back."""
-        return self.active_state == "active" and self.sub_state in ("running", "listening", "exited")
+        return self.active_state == "active" and self.sub_state in ("running", "exited")
 
 
 @dataclass(frozen=True, slots=True)

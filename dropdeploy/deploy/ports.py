@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dropdeploy.model import Fault, HealthCheck, HealthReport, Unpacked, UnitState, Upload
+from dropdeploy.model import Fault, Format, HealthCheck, HealthReport, UnitState, Unpacked, Upload
 
 Percent = Callable[[float], None]
 """Told how far a step is, 0 to 100. Called on the event loop, a few times a second at most."""
@@ -66,6 +66,48 @@ class HealthProbe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """An upload as the unpacker gets it: an open descriptor, never a name that could be changed meanwhile.
+
+    ``fd`` is read-only, a file at offset 0 or a directory (``Format.DIRECTORY``); ``size`` is the file's, in bytes.
+    ``tap`` is the writing end of a pipe that wants a copy of every byte of the file, in order, or None.
+    """
+
+    fd: int
+    format: Format
+    size: int
+    tap: int | None = None
+
+
+class OpenUpload(Protocol):
+    """An upload held for reading: its writers are kept out while a lease lasts, and any change is noticed."""
+
+    @property
+    def source(self) -> Source:
+        """What to unpack."""
+
+    def is_unchanged(self) -> bool:
+        """Nobody has opened it for writing, and name, inode, size and times are what they were when taken."""
+
+    async def judge(self, unpacked: Unpacked) -> Fault | None:
+        """The proof over the bytes that were unpacked: unchanged, checksum, signature. To be asked once."""
+
+    def close(self) -> None:
+        """Let go of it. Closing twice is no fault."""
+
+
+class Uploads(Protocol):
+    """The drop directory of one app, seen by a deploy."""
+
+    async def open(self, upload: Upload) -> OpenUpload | Fault:
+        """Open without following links. Faults: ``unreadable-upload``, ``changed-while-reading`` (another version
+        stands there now), ``checksum-missing``, ``signature-missing``, ``too-large`` (max_bytes)."""
+
+    async def read_meta(self, upload: Upload) -> tuple[tuple[str, str], ...] | Fault:
+        """``NAME.meta.toml`` as pairs, empty when there is none. Fault: ``unreadable-upload``, naming what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What is on disk. ``releases`` are ids in ascending order; ``live`` is what `app` points to, "" if nothing.
 
@@ -95,11 +137,16 @@ class Releases(Protocol):
     async def survey(self) -> Survey | Fault:
         """Look. Missing directories are empty ones."""
 
-    async def unpack(self, upload: Upload, release: str, percent: Percent) -> Unpacked | Fault:
-        """Verify the upload and unpack it into ``releases/.staging-<release>/``, in one pass over its bytes.
+    async def unpacked_size(self, source: Source) -> int:
+        """How many bytes it will be at least, as the format tells without unpacking (gzip's ISIZE, zip's directory,
+        a tar's own size, else the file's size; 0 for a directory). A hint for the free-space check, never trusted."""
 
-        Cancelling it stops the work at once. After a fault or a cancellation the staging directory is gone. Faults: see ErrorCode,
-        ``unsupported-upload`` to ``changed-while-reading``, and ``no-space``.
+    async def unpack(self, source: Source, release: str, percent: Percent) -> Unpacked | Fault:
+        """Unpack into ``releases/.staging-<release>/``, in one pass over the bytes, which are hashed meanwhile.
+
+        Cancelling it stops the work at once. After a fault or a cancellation the staging directory is gone.
+        Faults: ``truncated-upload``, ``corrupt-upload``, ``unsafe-entry``, ``too-large``, ``no-space``,
+        ``unreadable-upload``, ``changed-while-reading`` (directories), ``not-authorised``.
         """
 
     async def finish(self, release: str) -> str | Fault:
@@ -108,13 +155,13 @@ class Releases(Protocol):
         Repeating it on a finished release is no fault.
         """
 
-    async def swap(self, release: str) -> None | Fault:
+    async def swap(self, release: str) -> Fault | None:
         """Point `app` to ``release`` atomically and flush the directory. Repeating it is no fault."""
 
-    async def unlink(self) -> None | Fault:
+    async def unlink(self) -> Fault | None:
         """Remove `app`, if it is a symbolic link."""
 
-    async def discard(self, release: str) -> None | Fault:
+    async def discard(self, release: str) -> Fault | None:
         """Remove the staging directory and the release of this id, whichever exist. Refuses the live one."""
 
     async def sweep(self, keep: Iterable[str] = ()) -> None:
