@@ -6,6 +6,7 @@ The names and codes are the contract with users (README, "The result file").
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -310,7 +311,51 @@ class Unpacked:
     unpacked_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An upload as the unpacker gets it: an open descriptor, never a name that could be changed meanwhile.
+
+    ``fd`` is read-only, a file at offset 0 or a directory (``Format.DIRECTORY``); ``size`` is the file's, in bytes.
+    ``tap`` is the writing end of a pipe that wants a copy of every byte of the file, in order, or None.
+    """
+
+    fd: int
+    format: Format
+    size: int
+    tap: int | None = None
+
+
+# --- releases on disk -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is on disk. ``releases`` are ids in ascending order; ``live`` is what `app` points to, "" if nothing.
+
+    ``is_blocked``: `app` exists and is no symbolic link. ``has_root``: the app's directory is there.
+    ``live_is_whole``: the release that `app` names exists as a directory.
+    """
+
+    has_root: bool
+    is_blocked: bool
+    live: str
+    live_is_whole: bool
+    releases: tuple[str, ...]
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, and what could not be (message by release id)."""
+
+    removed: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 # --- what happens --------------------------------------------------------------------------------------
+
+Percent = Callable[[float], None]
+"""Told how far a step is, 0 to 100. Called on the event loop, a few times a second at most."""
 
 
 @dataclass(frozen=True, slots=True)

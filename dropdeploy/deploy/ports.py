@@ -6,13 +6,32 @@ A method that can be refused by the world returns ``T | Fault``; it raises only 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
-from dropdeploy.model import Fault, Format, HealthCheck, HealthReport, UnitState, Unpacked, Upload
+from dropdeploy.model import (
+    Fault,
+    HealthCheck,
+    HealthReport,
+    Percent,
+    Pruned,
+    Source,
+    Survey,
+    UnitState,
+    Unpacked,
+    Upload,
+)
 
-Percent = Callable[[float], None]
-"""Told how far a step is, 0 to 100. Called on the event loop, a few times a second at most."""
+__all__ = [
+    "HealthProbe",
+    "OpenUpload",
+    "Percent",
+    "Pruned",
+    "Releases",
+    "Source",
+    "Survey",
+    "Units",
+    "Uploads",
+]
 
 
 class Units(Protocol):
@@ -65,20 +84,6 @@ class HealthProbe(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An upload as the unpacker gets it: an open descriptor, never a name that could be changed meanwhile.
-
-    ``fd`` is read-only, a file at offset 0 or a directory (``Format.DIRECTORY``); ``size`` is the file's, in bytes.
-    ``tap`` is the writing end of a pipe that wants a copy of every byte of the file, in order, or None.
-    """
-
-    fd: int
-    format: Format
-    size: int
-    tap: int | None = None
-
-
 class OpenUpload(Protocol):
     """An upload held for reading: its writers are kept out while a lease lasts, and any change is noticed."""
 
@@ -105,30 +110,6 @@ class Uploads(Protocol):
 
     async def read_meta(self, upload: Upload) -> tuple[tuple[str, str], ...] | Fault:
         """``NAME.meta.toml`` as pairs, empty when there is none. Fault: ``unreadable-upload``, naming what is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What is on disk. ``releases`` are ids in ascending order; ``live`` is what `app` points to, "" if nothing.
-
-    ``is_blocked``: `app` exists and is no symbolic link. ``has_root``: the app's directory is there.
-    ``live_is_whole``: the release that `app` names exists as a directory.
-    """
-
-    has_root: bool
-    is_blocked: bool
-    live: str
-    live_is_whole: bool
-    releases: tuple[str, ...]
-    free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was removed, and what could not be (message by release id)."""
-
-    removed: tuple[str, ...]
-    failed: tuple[tuple[str, str], ...] = ()
 
 
 class Releases(Protocol):
