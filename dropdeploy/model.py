@@ -280,15 +280,15 @@ class Version:
 class Upload:
     """A file or directory in the drop directory that is to become a release.
 
-    ``go`` is the version of ``NAME.ready`` that asked for it, if one did. ``sidecars`` are the endings of
-    the files that belong to it and were there when it was taken (``.sha256``, ``.sig``, ``.meta.toml``).
+    ``go`` is the version of ``NAME.ready`` that asked for it, if one did. ``sidecars`` are the files that belong to
+    it and were there when it was taken, by ending (``.sha256``, ``.sig``, ``.meta.toml``), in order of ending.
     """
 
     name: str
     format: Format
     version: Version
     go: Version | None = None
-    sidecars: frozenset[str] = frozenset()
+    sidecars: tuple[tuple[str, Version], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

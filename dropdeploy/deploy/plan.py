@@ -1,0 +1,352 @@
+"""The plan of a deploy: a state machine that does no I/O.
+
+Theory of operation. A deploy is always in one *phase*. A phase stands for one effect on the world, which the runner
+performs; how the effect ended is an *event*, and ``advance(state, event)`` gives the next state. The tables ``ROUTES``
+and ``TRANSITIONS`` are all there is to know about the order of things; ``targets`` enumerates them for tests and for
+the diagram. ``DECIDED`` is the end: the state then holds all that ``verdict`` needs.
+
+There are three stretches of road:
+
+- *forward*: preflight … prune, of which an action drives those on its route. Up to ``swap`` nothing of the live release
+  is touched, so a fault (or a cancellation) only needs what was built to be taken away.
+- *back*: from a release that went live and is ill to the one before, by the same means and the same check.
+- *off*: a first deploy that is ill has nothing to go back to: the link is removed and the unit is stopped.
+
+Every phase can be performed twice with the same result; that is what ``recovery`` stands on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from dropdeploy.model import (
+    Action,
+    Fault,
+    HealthReport,
+    Marker,
+    OnFailure,
+    Step,
+    StepName,
+    StepStatus,
+    UnitState,
+    Unpacked,
+    Upload,
+)
+
+
+class Phase(StrEnum):
+    """What is being done. The first nine are the forward steps, in order."""
+
+    PREFLIGHT = "preflight"
+    EXTRACT = "extract"
+    LINK = "link"
+    HOOKS = "hooks"
+    TRIAL = "trial"
+    SWAP = "swap"
+    RESTART = "restart"
+    HEALTH = "health"
+    PRUNE = "prune"
+    BACK_SWAP = "back-swap"
+    BACK_RESTART = "back-restart"
+    BACK_HEALTH = "back-health"
+    OFF = "off"
+    DISCARD = "discard"
+    DECIDED = "decided"
+
+
+ROUTES: Mapping[Action, tuple[Phase, ...]] = {
+    Action.DEPLOY: (
+        Phase.PREFLIGHT,
+        Phase.EXTRACT,
+        Phase.LINK,
+        Phase.HOOKS,
+        Phase.TRIAL,
+        Phase.SWAP,
+        Phase.RESTART,
+        Phase.HEALTH,
+        Phase.PRUNE,
+    ),
+    Action.ROLLBACK: (Phase.PREFLIGHT, Phase.HOOKS, Phase.SWAP, Phase.RESTART, Phase.HEALTH, Phase.PRUNE),
+    Action.RESTART: (Phase.PREFLIGHT, Phase.RESTART, Phase.HEALTH),
+}
+
+STEP_OF: Mapping[Phase, StepName] = {
+    **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY]},
+    Phase.BACK_SWAP: StepName.SWAP,
+    Phase.BACK_RESTART: StepName.RESTART,
+    Phase.BACK_HEALTH: StepName.HEALTH,
+    Phase.OFF: StepName.SWAP,
+}
+"""Under which name a phase appears in the result. What is missing here is housekeeping and not shown."""
+
+BACK = frozenset({Phase.BACK_SWAP, Phase.BACK_RESTART, Phase.BACK_HEALTH, Phase.OFF})
+HOUSEKEEPING = frozenset({Phase.PRUNE, Phase.DISCARD})
+"""Never fails a deploy: the step tells what was left undone."""
+BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What preflight found: the release to make or to go to, and what there is to return to.
+
+    ``previous`` is what `app` points to, and ``is_live_healthy`` what is remembered of it; ``back_to`` is where a
+    failure leads: ``previous`` when it is whole, else the newest healthy release, else "".
+    """
+
+    release: str
+    previous: str
+    back_to: str
+    is_live_healthy: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """The state of one deploy, rollback or restart. A value: it can be written down and taken up again.
+
+    ``release`` is what it makes or aims at, ``live`` what `app` points to now, and ``is_live_healthy`` what was seen
+    of that (None: nothing yet). ``run`` is the unit's run whose health decides. ``fault`` is why what was asked for
+    did not succeed, ``back_fault`` why the way back did not.
+    """
+
+    id: int
+    app: str
+    action: Action
+    request: Upload | Marker
+    started: datetime
+    route: tuple[Phase, ...]
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    phase: Phase = Phase.PREFLIGHT
+    release: str = ""
+    previous: str = ""
+    back_to: str = ""
+    live: str = ""
+    is_live_healthy: bool | None = None
+    has_restarted: bool = False
+    run: UnitState | None = None
+    unpacked: Unpacked | None = None
+    meta: tuple[tuple[str, str], ...] = ()
+    health: HealthReport | None = None
+    steps: tuple[Step, ...] = ()
+    fault: Fault | None = None
+    fault_step: StepName | None = None
+    back_fault: Fault | None = None
+    is_cancelled: bool = False
+
+
+# --- events --------------------------------------------------------------------------------------------
+
+Learned = Ground | Unpacked | UnitState | HealthReport
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The phase's effect succeeded. ``learned`` are the facts it brought; ``meta`` the upload's metadata."""
+
+    seconds: float
+    detail: str = ""
+    learned: Learned | None = None
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The phase's effect did not succeed."""
+
+    seconds: float
+    fault: Fault
+    learned: Learned | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The phase's effect was broken off because the uploader asked for it."""
+
+    seconds: float
+
+
+Event = Done | Failed | Cancelled
+
+
+class IllegalEventError(Exception):
+    """An event that cannot happen in this phase. The state is as it was."""
+
+
+# --- transitions ---------------------------------------------------------------------------------------
+
+Guard = Callable[[Deploy], bool]
+
+
+def _always(_: Deploy) -> bool:
+    return True
+
+
+def _has_way_back(state: Deploy) -> bool:
+    return bool(state.back_to)
+
+
+def _has_restarted(state: Deploy) -> bool:
+    return state.has_restarted
+
+
+def _is_deploy(state: Deploy) -> bool:
+    return state.action is Action.DEPLOY
+
+
+def _is_restart(state: Deploy) -> bool:
+    return state.action is Action.RESTART
+
+
+def _keeps_ill(state: Deploy) -> bool:
+    # A rollback always returns: its promise is to be no worse off than before.
+    return state.action is Action.DEPLOY and state.on_failure is OnFailure.KEEP
+
+
+def _drives(phase: Phase) -> Guard:
+    return lambda state: phase in state.route
+
+
+Rule = tuple[tuple[Guard, Phase], ...]
+"""The first guard that holds names the next phase."""
+
+
+def _to(phase: Phase) -> Rule:
+    return ((_always, phase),)
+
+
+def _onward(phase: Phase) -> Rule:
+    forward = ROUTES[Action.DEPLOY]
+    rest = forward[forward.index(phase) + 1 :]
+    return (*((_drives(later), later) for later in rest), (_always, Phase.DECIDED))
+
+
+_ILL: Rule = (
+    (_is_restart, Phase.DECIDED),
+    (_keeps_ill, Phase.PRUNE),
+    (_has_way_back, Phase.BACK_SWAP),
+    (_always, Phase.OFF),
+)
+_TAKE_AWAY: Rule = ((_is_deploy, Phase.DISCARD), (_always, Phase.DECIDED))
+
+TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
+    **{(phase, Done): _onward(phase) for phase in ROUTES[Action.DEPLOY]},
+    (Phase.PREFLIGHT, Failed): _to(Phase.DECIDED),
+    (Phase.EXTRACT, Failed): _to(Phase.DECIDED),
+    (Phase.LINK, Failed): _to(Phase.DISCARD),
+    (Phase.HOOKS, Failed): _to(Phase.PRUNE),
+    (Phase.TRIAL, Failed): _to(Phase.PRUNE),
+    (Phase.SWAP, Failed): ((_has_way_back, Phase.BACK_SWAP), (_always, Phase.OFF)),
+    (Phase.RESTART, Failed): _ILL,
+    (Phase.HEALTH, Failed): _ILL,
+    (Phase.PRUNE, Failed): _to(Phase.DECIDED),
+    (Phase.BACK_SWAP, Done): ((_has_restarted, Phase.BACK_RESTART), (_always, Phase.PRUNE)),
+    (Phase.BACK_SWAP, Failed): _to(Phase.DECIDED),
+    (Phase.BACK_RESTART, Done): _to(Phase.BACK_HEALTH),
+    (Phase.BACK_RESTART, Failed): _to(Phase.DECIDED),
+    (Phase.BACK_HEALTH, Done): _to(Phase.PRUNE),
+    (Phase.BACK_HEALTH, Failed): _to(Phase.DECIDED),
+    (Phase.OFF, Done): _to(Phase.PRUNE),
+    (Phase.OFF, Failed): _to(Phase.DECIDED),
+    (Phase.DISCARD, Done): _to(Phase.DECIDED),
+    (Phase.DISCARD, Failed): _to(Phase.DECIDED),
+    (Phase.PREFLIGHT, Cancelled): _to(Phase.DECIDED),
+    (Phase.EXTRACT, Cancelled): _TAKE_AWAY,
+    (Phase.LINK, Cancelled): _TAKE_AWAY,
+    (Phase.HOOKS, Cancelled): _TAKE_AWAY,
+    (Phase.TRIAL, Cancelled): _TAKE_AWAY,
+}
+
+
+def targets() -> Iterator[tuple[Phase, type[Event], Phase]]:
+    """Every edge of the machine: (phase, kind of event, next phase)."""
+    for (phase, kind), rule in TRANSITIONS.items():
+        for _, target in rule:
+            yield phase, kind, target
+
+
+def begin(
+    *,
+    id: int,
+    app: str,
+    request: Upload | Marker,
+    started: datetime,
+    on_failure: OnFailure,
+    has_hooks: bool,
+    has_trial: bool,
+) -> Deploy:
+    """The first state for a request. Steps that the app has not configured are not on its route."""
+    action = request.action if isinstance(request, Marker) else Action.DEPLOY
+    absent = {Phase.HOOKS: not has_hooks, Phase.TRIAL: not has_trial}
+    route = tuple(phase for phase in ROUTES[action] if not absent.get(phase, False))
+    return Deploy(id=id, app=app, action=action, request=request, started=started, route=route, on_failure=on_failure)
+
+
+def advance(state: Deploy, event: Event) -> Deploy:
+    """The state after ``event``. Raises IllegalEventError where the phase knows no such event."""
+    rule = TRANSITIONS.get((state.phase, type(event)))
+    if rule is None:
+        raise IllegalEventError(f"{type(event).__name__} in phase {state.phase}")
+    noted = _note(state, event)
+    target = next(phase for guard, phase in rule if guard(noted))
+    return replace(noted, phase=target, has_restarted=noted.has_restarted or target is Phase.RESTART)
+
+
+def _note(state: Deploy, event: Event) -> Deploy:
+    """Write down what the event brought: its step, its facts, its fault."""
+    if isinstance(event, Cancelled):
+        return replace(state, is_cancelled=True, fault_step=STEP_OF[state.phase])
+    noted = _see_live(_learn(_add_step(state, event), event.learned), type(event))
+    if isinstance(event, Done):
+        return replace(noted, meta=event.meta) if event.meta else noted
+    if state.phase in BACK:
+        return replace(noted, back_fault=event.fault)
+    if state.phase in HOUSEKEEPING:
+        return noted
+    return replace(noted, fault=event.fault, fault_step=STEP_OF[state.phase])
+
+
+def _see_live(state: Deploy, kind: type[Event]) -> Deploy:
+    """What `app` points to after this phase, and whether that is healthy."""
+    match state.phase, kind is Done:
+        case Phase.SWAP, True:
+            return replace(state, live=state.release, is_live_healthy=None)
+        case Phase.BACK_SWAP, True:
+            return replace(state, live=state.back_to, is_live_healthy=None)
+        case Phase.OFF, True:
+            return replace(state, live="", is_live_healthy=None)
+        case ((Phase.HEALTH | Phase.BACK_HEALTH), is_healthy):
+            return replace(state, is_live_healthy=is_healthy)
+        case ((Phase.RESTART | Phase.BACK_RESTART), False):
+            return replace(state, is_live_healthy=False)
+        case _:
+            return state
+
+
+def _add_step(state: Deploy, event: Done | Failed) -> Deploy:
+    name = STEP_OF.get(state.phase)
+    if name is None:
+        return state
+    if isinstance(event, Done):
+        step = Step(name, StepStatus.OK, event.seconds, event.detail)
+    else:
+        step = Step(name, StepStatus.FAILED, event.seconds, event.fault.message)
+    return replace(state, steps=(*state.steps, step))
+
+
+def _learn(state: Deploy, learned: Learned | None) -> Deploy:
+    match learned:
+        case Ground(release, previous, back_to, healthy):
+            return replace(
+                state, release=release, previous=previous, back_to=back_to, live=previous, is_live_healthy=healthy
+            )
+        case Unpacked():
+            return replace(state, unpacked=learned)
+        case UnitState():
+            return replace(state, run=learned)
+        case HealthReport():
+            # The result tells of the release that was asked for; the way back has its step.
+            return state if state.phase in BACK else replace(state, health=learned)
+        case None:
+            return state

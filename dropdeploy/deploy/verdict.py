@@ -1,0 +1,120 @@
+"""From a decided deploy to the outcome that people read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from dropdeploy.deploy.plan import Deploy
+from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status, StepName
+
+_ILL_STEPS = frozenset({StepName.HOOKS, StepName.TRIAL, StepName.RESTART, StepName.HEALTH})
+
+
+def is_release_healthy(state: Deploy) -> bool | None:
+    """What a deploy proved about the release it made or aimed at; None when that was never tried.
+
+    Known from the phase ``health`` on, thus also while pruning. A restart proves nothing about the release: it was
+    healthy once, and stays a place to return to.
+    """
+    if state.action is Action.RESTART or state.is_cancelled:
+        return None
+    if state.fault is not None:
+        return False if state.fault_step in _ILL_STEPS else None
+    return True if state.is_live_healthy else None
+
+
+def status_of(state: Deploy) -> Status:
+    """The verdict's status."""
+    if state.is_cancelled:
+        return Status.CANCELLED
+    if state.fault is None:
+        return Status.DEPLOYED
+    if state.fault.code is ErrorCode.TRUNCATED_UPLOAD:
+        return Status.INCOMPLETE
+    if state.fault_step in (StepName.PREFLIGHT, StepName.EXTRACT):
+        return Status.REJECTED
+    is_back = state.has_restarted and state.action is not Action.RESTART and state.live == state.back_to != ""
+    return Status.ROLLED_BACK if is_back and state.is_live_healthy else Status.FAILED
+
+
+def decide(state: Deploy, finished: datetime) -> Outcome:
+    """The outcome of a decided deploy. ``finished`` is aware; a clock that ran backwards counts as no time."""
+    status = status_of(state)
+    finished = max(finished, state.started)
+    return Outcome(
+        status=status,
+        summary=_summary(state, status, (finished - state.started).total_seconds()),
+        app=state.app,
+        action=state.action,
+        id=state.id,
+        started=state.started,
+        finished=finished,
+        upload=state.request.name,
+        bytes=state.unpacked.bytes if state.unpacked else None,
+        sha256=state.unpacked.sha256 if state.unpacked else "",
+        release=state.release,
+        live=state.live,
+        live_healthy=state.is_live_healthy,
+        previous=state.previous,
+        fault=_fault(state, status),
+        fault_step=state.fault_step,
+        health=state.health,
+        meta=state.meta,
+        steps=state.steps,
+    )
+
+
+def _fault(state: Deploy, status: Status) -> Fault | None:
+    if status is Status.CANCELLED:
+        return Fault(
+            ErrorCode.CANCELLED,
+            f"cancelled during {state.fault_step} because a file named cancel was uploaded",
+            "upload the build again, or upload its .ready marker, to deploy it after all",
+        )
+    if state.fault is None or state.back_fault is None:
+        return state.fault
+    where = f"to {state.back_to}" if state.back_to else "to no release at all"
+    return Fault(
+        ErrorCode.ROLLBACK_FAILED,
+        f"{state.fault.message}; and the way back {where} failed too: {state.back_fault.message}",
+        state.back_fault.hint or state.fault.hint,
+        "\n".join(filter(None, (state.fault.log, state.back_fault.log))),
+    )
+
+
+def _summary(state: Deploy, status: Status, seconds: float) -> str:
+    """One line for a person who sees nothing else."""
+    took = f"{seconds:.1f} s"
+    match status:
+        case Status.DEPLOYED if state.action is Action.RESTART:
+            return f"{state.release} was restarted and is healthy after {took}"
+        case Status.DEPLOYED:
+            return f"{state.release} is live and healthy after {took}"
+        case Status.ROLLED_BACK:
+            return f"{state.release} was ill, {state.back_to} is live and healthy again after {took}"
+        case Status.REJECTED:
+            return f"{state.request.name} was not deployed, nothing was touched"
+        case Status.INCOMPLETE:
+            return f"{state.request.name} is not complete, nothing was touched"
+        case Status.CANCELLED:
+            return f"{state.request.name} was cancelled, {_still(state)}"
+        case _:
+            return f"{_what(state)} failed during {state.fault_step}, {_still(state)}"
+
+
+def _what(state: Deploy) -> str:
+    match state.action:
+        case Action.ROLLBACK:
+            return f"the rollback to {state.release}"
+        case Action.RESTART:
+            return f"the restart of {state.release}"
+        case Action.DEPLOY:
+            return state.release or state.request.name
+
+
+def _still(state: Deploy) -> str:
+    if not state.live:
+        return "nothing is live"
+    if state.is_live_healthy is False:
+        return f"{state.live} is live and ill"
+    return f"{state.live} is live as before"

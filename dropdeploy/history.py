@@ -1,0 +1,262 @@
+"""What happened and what is about to: deploys, intents, verdicts, what was answered, which releases were healthy.
+
+SQLite with a write-ahead log and ``synchronous=FULL``: what a method has returned from survives a power cut
+(https://www.sqlite.org/pragma.html#pragma_synchronous). Intent before effect: the runner writes a deploy's state down
+before each effect, and ``recovery`` reads it after a crash.
+
+Calls are short but they wait for the disk: the agent makes them in a thread of their own (``HistoryThread``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from dropdeploy import record
+from dropdeploy.deploy.plan import Deploy
+from dropdeploy.model import Action, Marker, Outcome, Upload
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE deploys (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    app      TEXT NOT NULL,
+    action   TEXT NOT NULL,
+    upload   TEXT NOT NULL,
+    started  TEXT NOT NULL,
+    status   TEXT,             -- null while it is not decided
+    intent   TEXT,             -- the state before the effect in progress; null once decided
+    request  TEXT NOT NULL,    -- the upload or marker
+    outcome  TEXT,
+    reported INTEGER NOT NULL DEFAULT 0  -- the result file is written and the upload is cleared away
+);
+CREATE INDEX deploys_by_app ON deploys (app, id);
+CREATE INDEX deploys_open ON deploys (reported) WHERE reported = 0;
+CREATE TABLE releases (
+    app TEXT NOT NULL, release TEXT NOT NULL, healthy INTEGER, deploy INTEGER,
+    PRIMARY KEY (app, release)
+) WITHOUT ROWID;
+CREATE TABLE answered (
+    app TEXT NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, reopens INTEGER NOT NULL,
+    PRIMARY KEY (app, name)
+) WITHOUT ROWID;
+"""
+
+
+class HistoryError(Exception):
+    """The history cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The request under a name that has its verdict. ``reopens``: a changed sidecar is a reason to judge it anew."""
+
+    request: Upload | Marker
+    reopens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreported:
+    """A decided deploy whose result was not known to be written when the agent stopped."""
+
+    request: Upload | Marker
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a request is kept in a row."""
+
+    request: Upload | Marker
+
+
+def _encode_name(name: str) -> str:
+    """A file's name as SQLite can keep it: names are bytes on disk, and may not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+class History:
+    """The database, for one thread at a time."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open, or make, the database. Raises HistoryError."""
+        try:
+            self._db = self._connect(path, read_only)
+        except sqlite3.Error as error:
+            raise HistoryError(f"{path}: {error}; {_remedy(path, read_only)}") from error
+
+    @staticmethod
+    def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+        mode = "ro" if read_only else "rwc"
+        db = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA busy_timeout = 5000")
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not read_only:
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            db.close()
+            raise HistoryError(
+                f"{path} has schema {version}, this dropdeploy knows {SCHEMA_VERSION}; "
+                "run the version that wrote it, or move the file away to begin a new history"
+            )
+        return db
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # --- the course of a deploy ---
+
+    def begin(self, app: str, action: Action, request: Upload | Marker, started: datetime) -> int:
+        """A new deploy's number. Numbers only grow, and none is given twice."""
+        row = self._db.execute(
+            "INSERT INTO deploys (app, action, upload, started, request) VALUES (?, ?, ?, ?, ?)",
+            (app, action, _encode_name(request.name), started.isoformat(), record.dump(_Asked(request))),
+        )
+        assert row.lastrowid is not None
+        return row.lastrowid
+
+    def intend(self, state: Deploy) -> None:
+        """Write down what is about to be done."""
+        self._db.execute("UPDATE deploys SET intent = ? WHERE id = ?", (record.dump(state), state.id))
+
+    def forget(self, deploy: int) -> None:
+        """Take back a deploy that touched nothing and has no verdict: its upload will be judged anew."""
+        self._db.execute("DELETE FROM deploys WHERE id = ? AND status IS NULL", (deploy,))
+
+    def conclude(self, outcome: Outcome, request: Upload | Marker, healthy: Mapping[str, bool], reopens: bool) -> None:
+        """Write the verdict, what it says of releases' health, and that this request has its answer; all or nothing."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE deploys SET status = ?, outcome = ?, intent = NULL WHERE id = ?",
+                (outcome.status, record.dump(outcome), outcome.id),
+            )
+            if outcome.release:  # so that its id is never given again, even when nothing was proved of it
+                self._db.execute(
+                    "INSERT OR IGNORE INTO releases (app, release, deploy) VALUES (?, ?, ?)",
+                    (outcome.app, outcome.release, outcome.id),
+                )
+            for release, is_healthy in healthy.items():
+                self._db.execute(
+                    "INSERT INTO releases (app, release, healthy, deploy) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT (app, release) DO UPDATE SET healthy = excluded.healthy",
+                    (outcome.app, release, is_healthy, outcome.id),
+                )
+            self._db.execute(
+                "INSERT OR REPLACE INTO answered (app, name, request, reopens) VALUES (?, ?, ?, ?)",
+                (outcome.app, _encode_name(request.name), record.dump(_Asked(request)), reopens),
+            )
+
+    def reported(self, deploy: int) -> None:
+        """The result file is on disk and the upload is cleared away."""
+        self._db.execute("UPDATE deploys SET reported = 1 WHERE id = ?", (deploy,))
+
+    # --- what the agent asks ---
+
+    def undecided(self, app: str) -> tuple[Deploy | int, ...]:
+        """Deploys that were interrupted: their last intent, or the number of one that had none yet."""
+        rows = self._db.execute(
+            "SELECT id, intent FROM deploys WHERE app = ? AND reported = 0 AND status IS NULL ORDER BY id", (app,)
+        )
+        return tuple(record.load(Deploy, intent) if intent else number for number, intent in rows)
+
+    def unreported(self, app: str) -> tuple[Unreported, ...]:
+        """Verdicts whose result file may be missing, oldest first."""
+        rows = self._db.execute(
+            "SELECT request, outcome FROM deploys WHERE app = ? AND reported = 0 AND status IS NOT NULL ORDER BY id",
+            (app,),
+        )
+        return tuple(Unreported(record.load(_Asked, asked).request, record.load(Outcome, told)) for asked, told in rows)
+
+    def answered(self, app: str) -> dict[str, Answered]:
+        """The requests that have their verdict, by the name of the upload or marker."""
+        rows = self._db.execute("SELECT request, reopens FROM answered WHERE app = ?", (app,))
+        answers = (Answered(record.load(_Asked, asked).request, bool(reopens)) for asked, reopens in rows)
+        return {answer.request.name: answer for answer in answers}
+
+    def forget_answers(self, app: str, names: Sequence[str]) -> None:
+        """Names that are gone from the drop directory: nothing of them can be answered again."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM answered WHERE app = ? AND name = ?", [(app, _encode_name(name)) for name in names]
+            )
+
+    def count_tried(self, app: str, since: datetime) -> int:
+        """How many uploads were deployed, for good or ill, since then (the rate limit)."""
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM deploys WHERE app = ? AND action = 'deploy' AND started >= ? "
+            "AND status IN ('deployed', 'rolled-back', 'failed')",
+            (app, since.astimezone(UTC).isoformat()),
+        ).fetchone()
+        return int(count)
+
+    def release_health(self, app: str) -> dict[str, bool | None]:
+        """What is known of the releases' health; a release that is missing here was never judged."""
+        rows = self._db.execute("SELECT release, healthy FROM releases WHERE app = ?", (app,))
+        return {release: None if healthy is None else bool(healthy) for release, healthy in rows}
+
+    def newest_release(self, app: str) -> str:
+        """The greatest id ever given, whether or not it is still on disk; "" when there is none."""
+        (release,) = self._db.execute("SELECT max(release) FROM releases WHERE app = ?", (app,)).fetchone()
+        return release or ""
+
+    # --- what people ask ---
+
+    def outcomes(self, app: str | None = None, limit: int = 50) -> tuple[Outcome, ...]:
+        """The newest verdicts, newest first."""
+        where, values = ("AND app = ?", [app]) if app else ("", [])
+        rows = self._db.execute(
+            f"SELECT outcome FROM deploys WHERE outcome IS NOT NULL {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 (`where` is one of two constants)
+            (*values, limit),
+        )
+        return tuple(record.load(Outcome, told) for (told,) in rows)
+
+    def outcome(self, deploy: int) -> Outcome | None:
+        """One verdict by its number."""
+        row = self._db.execute("SELECT outcome FROM deploys WHERE id = ? AND outcome IS NOT NULL", (deploy,)).fetchone()
+        return record.load(Outcome, row[0]) if row else None
+
+
+def _remedy(path: Path, read_only: bool) -> str:
+    if not read_only:
+        return f"the agent must be able to write in {path.parent}, and the disk must not be full"
+    return "it is made by the agent when it first runs; to read it, be root or the agent's user"
+
+
+class HistoryThread:
+    """A History behind one thread, so that waiting for the disk never holds the event loop up."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+
+    async def ask(self, question: Callable[[History], T]) -> T:
+        """Run ``question(history)`` in the thread, after all that was asked before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._history)
+
+    async def close(self) -> None:
+        """Finish what was asked and close the database."""
+        await self.ask(History.close)
+        self._thread.shutdown()
