@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from dropdeploy import record
 from dropdeploy.deploy.plan import Deploy
-from dropdeploy.model import Action, Marker, Outcome, Upload
+from dropdeploy.model import Action, Answer, Marker, Outcome, Upload
 
 T = TypeVar("T")
 
@@ -54,14 +54,6 @@ CREATE TABLE answered (
 
 class HistoryError(Exception):
     """The history cannot be used; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The request under a name that has its verdict. ``reopens``: a changed sidecar is a reason to judge it anew."""
-
-    request: Upload | Marker
-    reopens: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +182,10 @@ class History:
         )
         return tuple(Unreported(record.load(_Asked, asked).request, record.load(Outcome, told)) for asked, told in rows)
 
-    def answered(self, app: str) -> dict[str, Answered]:
+    def answered(self, app: str) -> dict[str, Answer]:
         """The requests that have their verdict, by the name of the upload or marker."""
         rows = self._db.execute("SELECT request, reopens FROM answered WHERE app = ?", (app,))
-        answers = (Answered(record.load(_Asked, asked).request, bool(reopens)) for asked, reopens in rows)
+        answers = (Answer(record.load(_Asked, asked).request, bool(reopens)) for asked, reopens in rows)
         return {answer.request.name: answer for answer in answers}
 
     def forget_answers(self, app: str, names: Sequence[str]) -> None:

@@ -103,6 +103,7 @@ class Format(StrEnum):
     TAR_ZST = ".tar.zst"
     ZIP = ".zip"
     DIRECTORY = "/"
+    UNKNOWN = "?"
 
 
 class Strategy(StrEnum):
@@ -299,6 +300,14 @@ class Marker:
     action: Action
     version: Version
     argument: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The request under a name that has its verdict; ``reopens``: a changed sidecar is a reason to judge it anew."""
+
+    request: Upload | Marker
+    reopens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

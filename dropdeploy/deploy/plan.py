@@ -38,7 +38,7 @@ from dropdeploy.model import (
 
 
 class Phase(StrEnum):
-    """What is being done. The first nine are the forward steps, in order."""
+    """What is being done. The first ten are the forward steps, in order."""
 
     PREFLIGHT = "preflight"
     EXTRACT = "extract"
@@ -48,6 +48,7 @@ class Phase(StrEnum):
     SWAP = "swap"
     RESTART = "restart"
     HEALTH = "health"
+    AFTER_LIVE = "after-live"
     PRUNE = "prune"
     BACK_SWAP = "back-swap"
     BACK_RESTART = "back-restart"
@@ -67,14 +68,24 @@ ROUTES: Mapping[Action, tuple[Phase, ...]] = {
         Phase.SWAP,
         Phase.RESTART,
         Phase.HEALTH,
+        Phase.AFTER_LIVE,
         Phase.PRUNE,
     ),
-    Action.ROLLBACK: (Phase.PREFLIGHT, Phase.HOOKS, Phase.SWAP, Phase.RESTART, Phase.HEALTH, Phase.PRUNE),
+    Action.ROLLBACK: (
+        Phase.PREFLIGHT,
+        Phase.HOOKS,
+        Phase.SWAP,
+        Phase.RESTART,
+        Phase.HEALTH,
+        Phase.AFTER_LIVE,
+        Phase.PRUNE,
+    ),
     Action.RESTART: (Phase.PREFLIGHT, Phase.RESTART, Phase.HEALTH),
 }
 
 STEP_OF: Mapping[Phase, StepName] = {
-    **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY]},
+    **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY] if phase is not Phase.AFTER_LIVE},
+    Phase.AFTER_LIVE: StepName.HOOKS,
     Phase.BACK_SWAP: StepName.SWAP,
     Phase.BACK_RESTART: StepName.RESTART,
     Phase.BACK_HEALTH: StepName.HEALTH,
@@ -83,7 +94,7 @@ STEP_OF: Mapping[Phase, StepName] = {
 """Under which name a phase appears in the result. What is missing here is housekeeping and not shown."""
 
 BACK = frozenset({Phase.BACK_SWAP, Phase.BACK_RESTART, Phase.BACK_HEALTH, Phase.OFF})
-HOUSEKEEPING = frozenset({Phase.PRUNE, Phase.DISCARD})
+HOUSEKEEPING = frozenset({Phase.AFTER_LIVE, Phase.PRUNE, Phase.DISCARD})
 """Never fails a deploy: the step tells what was left undone."""
 BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
 
@@ -138,17 +149,26 @@ class Deploy:
 
 # --- events --------------------------------------------------------------------------------------------
 
-Learned = Ground | Unpacked | UnitState | HealthReport
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What ``extract`` brought: the upload in the version that was proven, its metadata, and the numbers."""
+
+    upload: Upload
+    unpacked: Unpacked
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+Learned = Ground | Extracted | UnitState | HealthReport
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The phase's effect succeeded. ``learned`` are the facts it brought; ``meta`` the upload's metadata."""
+    """The phase's effect succeeded. ``learned`` are the facts it brought."""
 
     seconds: float
     detail: str = ""
     learned: Learned | None = None
-    meta: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +260,7 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     (Phase.SWAP, Failed): ((_has_way_back, Phase.BACK_SWAP), (_always, Phase.OFF)),
     (Phase.RESTART, Failed): _ILL,
     (Phase.HEALTH, Failed): _ILL,
+    (Phase.AFTER_LIVE, Failed): _to(Phase.PRUNE),
     (Phase.PRUNE, Failed): _to(Phase.DECIDED),
     (Phase.BACK_SWAP, Done): ((_has_restarted, Phase.BACK_RESTART), (_always, Phase.PRUNE)),
     (Phase.BACK_SWAP, Failed): _to(Phase.DECIDED),
@@ -272,14 +293,12 @@ def begin(
     app: str,
     request: Upload | Marker,
     started: datetime,
-    on_failure: OnFailure,
-    has_hooks: bool,
-    has_trial: bool,
+    on_failure: OnFailure = OnFailure.ROLLBACK,
+    without: frozenset[Phase] = frozenset(),
 ) -> Deploy:
-    """The first state for a request. Steps that the app has not configured are not on its route."""
+    """The first state for a request. ``without`` are the phases that the app has not configured."""
     action = request.action if isinstance(request, Marker) else Action.DEPLOY
-    absent = {Phase.HOOKS: not has_hooks, Phase.TRIAL: not has_trial}
-    route = tuple(phase for phase in ROUTES[action] if not absent.get(phase, False))
+    route = tuple(phase for phase in ROUTES[action] if phase not in without)
     return Deploy(id=id, app=app, action=action, request=request, started=started, route=route, on_failure=on_failure)
 
 
@@ -299,7 +318,7 @@ def _note(state: Deploy, event: Event) -> Deploy:
         return replace(state, is_cancelled=True, fault_step=STEP_OF[state.phase])
     noted = _see_live(_learn(_add_step(state, event), event.learned), type(event))
     if isinstance(event, Done):
-        return replace(noted, meta=event.meta) if event.meta else noted
+        return noted
     if state.phase in BACK:
         return replace(noted, back_fault=event.fault)
     if state.phase in HOUSEKEEPING:
@@ -341,8 +360,8 @@ def _learn(state: Deploy, learned: Learned | None) -> Deploy:
             return replace(
                 state, release=release, previous=previous, back_to=back_to, live=previous, is_live_healthy=healthy
             )
-        case Unpacked():
-            return replace(state, unpacked=learned)
+        case Extracted(upload, unpacked, meta):
+            return replace(state, request=upload, unpacked=unpacked, meta=meta)
         case UnitState():
             return replace(state, run=learned)
         case HealthReport():

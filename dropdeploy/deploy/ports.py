@@ -5,7 +5,7 @@ A method that can be refused by the world returns ``T | Fault``; it raises only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from dropdeploy.model import (
@@ -19,6 +19,7 @@ from dropdeploy.model import (
     UnitState,
     Unpacked,
     Upload,
+    Version,
 )
 
 __all__ = [
@@ -77,7 +78,7 @@ class Units(Protocol):
 class HealthProbe(Protocol):
     """Asks an app how it is."""
 
-    async def check(self, check: HealthCheck, *, is_same_run: Callable[[], bool]) -> HealthReport:
+    async def check(self, check: HealthCheck, *, is_same_run: Callable[[], Awaitable[bool]]) -> HealthReport:
         """Attempt until healthy, soak, or the timeout. A check without ``url`` is the caller's affair.
 
         ``is_same_run`` is asked at each success and through the soak: a success of another run does not count.
@@ -94,8 +95,11 @@ class OpenUpload(Protocol):
     def is_unchanged(self) -> bool:
         """Nobody has opened it for writing, and name, inode, size and times are what they were when taken."""
 
-    async def judge(self, unpacked: Unpacked) -> Fault | None:
-        """The proof over the bytes that were unpacked: unchanged, checksum, signature. To be asked once."""
+    async def judge(self, unpacked: Unpacked) -> Version | Fault:
+        """The proof over the bytes that were unpacked: unchanged, checksum, signature. To be asked once.
+
+        Returns the version that was proven: a client may still have set the file's times while it was read.
+        """
 
     def close(self) -> None:
         """Let go of it. Closing twice is no fault."""

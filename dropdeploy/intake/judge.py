@@ -1,0 +1,323 @@
+"""What the files in a drop directory amount to: which uploads and markers are ready, which wait, which will never do.
+
+A pure function of a listing, of what was answered before, and of a memory that is a value too. It runs after every
+wake-up and every rescan; events decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dropdeploy.intake.listing import Closed, Entry, EntryKind
+from dropdeploy.intake.names import (
+    FORMATS,
+    META,
+    READY,
+    SHA256,
+    SIGNATURE,
+    Archive,
+    MarkerName,
+    Unknown,
+    meaning_of,
+)
+from dropdeploy.model import (
+    Action,
+    Answer,
+    App,
+    ErrorCode,
+    Fault,
+    Format,
+    Marker,
+    Upload,
+    Version,
+)
+
+_ENDINGS = ", ".join(ending for ending, _ in FORMATS)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Since when (monotonic seconds) these versions stand under a name."""
+
+    versions: tuple[Version | None, ...]
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one look leaves for the next. ``short`` are uploads that turned out to be short when they were read."""
+
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    order: Mapping[str, tuple[Upload | Marker, int]] = field(default_factory=dict)
+    short: Mapping[str, tuple[Upload, Fault]] = field(default_factory=dict)
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is to be done. ``uploads`` are in the order in which they became ready, as are ``markers``.
+
+    ``answers`` are uploads with the fault that is to be told instead of a deploy; ``fresh`` are names under which
+    something new appeared with this look: a result from before no longer speaks of it. ``look_again_s``: after so many
+    seconds the same files may amount to something else, event or not.
+    """
+
+    memory: Memory
+    uploads: tuple[Upload, ...] = ()
+    markers: tuple[Marker, ...] = ()
+    answers: tuple[tuple[Upload, Fault], ...] = ()
+    fresh: tuple[str, ...] = ()
+    is_held: bool = False
+    cancels: tuple[Entry, ...] = ()
+    look_again_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look, with what its parts need."""
+
+    app: App
+    entries: Mapping[str, Entry]
+    seen: Mapping[str, Seen]
+    answered: Mapping[str, Answer]
+    short: Mapping[str, tuple[Upload, Fault]]
+    now: float
+
+    def age(self, name: str) -> float:
+        return self.now - self.seen[name].since
+
+    def is_settled(self, entry: Entry) -> bool:
+        """Closed, as far as can be known."""
+        if entry.closed is Closed.UNKNOWN:
+            return self.age(entry.name) >= self.app.settle_s
+        return entry.closed is Closed.YES
+
+    def sidecar(self, name: str, ending: str) -> Entry | None:
+        entry = self.entries.get(name + ending)
+        return entry if entry is not None and entry.kind is EntryKind.FILE else None
+
+
+def judge(
+    app: App, listing: tuple[Entry, ...], answered: Mapping[str, Answer], memory: Memory, now: float
+) -> Judgement:
+    """Look at a listing. ``now`` is in seconds of a clock that never jumps."""
+    entries = {entry.name: entry for entry in listing}
+    seen = {entry.name: _see(entry, memory, now) for entry in listing}
+    look = _Look(app, entries, seen, answered, memory.short, now)
+    verdicts = [(entry, _judge_entry(look, entry)) for entry in listing]
+    ready = [found for _, found in verdicts if isinstance(found, Upload | Marker)]
+    ordered, order, count = _in_order(ready, memory)
+    waits = [found.seconds for _, found in verdicts if isinstance(found, _Wait) and found.seconds is not None]
+    return Judgement(
+        memory=Memory(
+            seen=seen,
+            order=order,
+            short={name: short for name, short in memory.short.items() if _is_still(look, short[0])},
+            count=count,
+        ),
+        uploads=tuple(found for found in ordered if isinstance(found, Upload)),
+        markers=tuple(found for found in ordered if isinstance(found, Marker)),
+        answers=tuple(found for _, found in verdicts if isinstance(found, tuple)),
+        fresh=tuple(_fresh(look, memory, verdicts)),
+        is_held=any(_marker(entry) is MarkerName.HOLD for entry in listing),
+        cancels=tuple(entry for entry in listing if _marker(entry) is MarkerName.CANCEL),
+        look_again_s=min(waits, default=None),
+    )
+
+
+def remember_short(memory: Memory, upload: Upload, fault: Fault) -> Memory:
+    """The upload was read to its end, and the end was missing."""
+    return replace(memory, short={**memory.short, upload.name: (upload, fault)})
+
+
+# --- one entry -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Nothing to do yet; after ``seconds`` there may be (None: only when something changes)."""
+
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """Not a request, or one that has its answer."""
+
+
+_Found = Upload | Marker | tuple[Upload, Fault] | _Wait | _Nothing
+
+
+def _judge_entry(look: _Look, entry: Entry) -> _Found:
+    meaning = meaning_of(entry.name)
+    if entry.kind is EntryKind.DIRECTORY:
+        return _judge_directory(look, entry) if isinstance(meaning, Archive | Unknown | MarkerName) else _Nothing()
+    if isinstance(meaning, MarkerName):
+        return _judge_marker(look, entry, meaning)
+    if isinstance(meaning, Archive) and entry.kind is EntryKind.FILE:
+        return _judge_archive(look, entry, meaning.format)
+    if isinstance(meaning, Archive | Unknown):
+        return _judge_unsupported(look, entry)
+    return _Nothing()
+
+
+def _judge_marker(look: _Look, entry: Entry, name: MarkerName) -> _Found:
+    if name not in (MarkerName.ROLLBACK, MarkerName.RESTART) or entry.kind is not EntryKind.FILE:
+        return _Nothing()
+    marker = Marker(entry.name, Action(name.value), entry.version, entry.text)
+    answer = look.answered.get(entry.name)
+    if answer is not None and answer.request.version == entry.version:
+        return _Nothing()
+    if not look.is_settled(entry):
+        return _until_settled(look, entry)
+    return marker
+
+
+def _judge_directory(look: _Look, entry: Entry) -> _Found:
+    go = look.sidecar(entry.name, READY)
+    if go is None:
+        return _Nothing()
+    upload = _upload(look, entry, Format.DIRECTORY)
+    answer = look.answered.get(entry.name)
+    if answer is not None and isinstance(answer.request, Upload) and answer.request.go == go.version:
+        return _Nothing()
+    if not look.is_settled(go):
+        return _until_settled(look, go)
+    for wanted, ending, code in _required(look.app):
+        if wanted:
+            what = "checksum" if ending == SHA256 else "signature"
+            return upload, Fault(
+                code,
+                f"{entry.name}/ is a directory, and this app requires a {what}, which only an archive can have",
+                f"upload the build as an archive with its {ending} file, e.g. {entry.name}.tar.gz",
+            )
+    return upload
+
+
+def _judge_archive(look: _Look, entry: Entry, archive_format: Format) -> _Found:
+    upload = _upload(look, entry, archive_format)
+    if _is_answered(look.answered.get(entry.name), upload):
+        return _Nothing()
+    parts = [entry, *(part for _, part in _sidecars(look, entry.name))]
+    unsettled = [part for part in parts if not look.is_settled(part)]
+    if unsettled:
+        return min((_until_settled(look, part) for part in unsettled), key=lambda wait: wait.seconds or float("inf"))
+    if look.app.accept.completion == "ready" and upload.go is None:
+        return _Nothing()
+    short = look.short.get(entry.name)
+    if short is not None and short[0] == upload:
+        return _at_stall(look, upload, short[1])
+    for wanted, ending, code in _required(look.app):
+        if wanted and look.sidecar(entry.name, ending) is None:
+            return _at_stall(look, upload, _missing_sidecar(entry.name, ending, code))
+    return upload
+
+
+def _judge_unsupported(look: _Look, entry: Entry) -> _Found:
+    upload = _upload(look, entry, Format.UNKNOWN)
+    if _is_answered(look.answered.get(entry.name), upload):
+        return _Nothing()
+    if entry.kind is EntryKind.FILE and not look.is_settled(entry):
+        return _until_settled(look, entry)
+    what = "is not a build that dropdeploy knows" if entry.kind is EntryKind.FILE else "is neither file nor directory"
+    hint = f"upload a {_ENDINGS} file, or a directory and then an empty file NAME.ready"
+    return upload, Fault(ErrorCode.UNSUPPORTED_UPLOAD, f"{entry.name} {what}", hint)
+
+
+def _until_settled(look: _Look, entry: Entry) -> _Wait:
+    if entry.closed is Closed.UNKNOWN:
+        return _Wait(max(0.0, look.app.settle_s - look.age(entry.name)))
+    return _Wait()  # its writer's close is an event
+
+
+def _at_stall(look: _Look, upload: Upload, fault: Fault) -> _Found:
+    rest = look.app.stall_s - look.age(upload.name)
+    return _Wait(rest) if rest > 0 else (upload, fault)
+
+
+def _missing_sidecar(name: str, ending: str, code: ErrorCode) -> Fault:
+    command = (
+        f"sha256sum {name} > {name}{SHA256}" if ending == SHA256 else f"ssh-keygen -Y sign -n dropdeploy -f KEY {name}"
+    )
+    return Fault(code, f"{name} is here, but {name}{ending} is not", f"make it with `{command}` and upload it as well")
+
+
+# --- parts ---------------------------------------------------------------------------------------------
+
+
+def _required(app: App) -> Iterator[tuple[bool, str, ErrorCode]]:
+    yield app.accept.checksum == "required", SHA256, ErrorCode.CHECKSUM_MISSING
+    yield app.accept.signature == "required", SIGNATURE, ErrorCode.SIGNATURE_MISSING
+
+
+def _marker(entry: Entry) -> MarkerName | None:
+    meaning = meaning_of(entry.name)
+    return meaning if isinstance(meaning, MarkerName) and entry.kind is EntryKind.FILE else None
+
+
+def _sidecars(look: _Look, name: str) -> Iterator[tuple[str, Entry]]:
+    for ending in (META, SHA256, SIGNATURE):
+        part = look.sidecar(name, ending)
+        if part is not None:
+            yield ending, part
+
+
+def _upload(look: _Look, entry: Entry, upload_format: Format) -> Upload:
+    go = look.sidecar(entry.name, READY)
+    return Upload(
+        entry.name,
+        upload_format,
+        entry.version,
+        go.version if go is not None and look.is_settled(go) else None,
+        tuple((ending, part.version) for ending, part in _sidecars(look, entry.name)),
+    )
+
+
+def _is_answered(answer: Answer | None, upload: Upload) -> bool:
+    if answer is None or not isinstance(answer.request, Upload):
+        return False
+    before = answer.request
+    return (
+        before.version == upload.version
+        and upload.go in (None, before.go)
+        and (not answer.reopens or before.sidecars == upload.sidecars)
+    )
+
+
+def _is_still(look: _Look, upload: Upload) -> bool:
+    entry = look.entries.get(upload.name)
+    return entry is not None and entry.version == upload.version
+
+
+def _see(entry: Entry, memory: Memory, now: float) -> Seen:
+    before = memory.seen.get(entry.name)
+    if before is not None and before.versions == (entry.version,):
+        return before
+    return Seen((entry.version,), now)
+
+
+def _fresh(look: _Look, memory: Memory, verdicts: list[tuple[Entry, _Found]]) -> Iterator[str]:
+    """Names whose upload is new or changed with this look, and has no answer."""
+    for entry, found in verdicts:
+        names = {entry.name, entry.name + READY}
+        has_news = any(look.seen[name] != memory.seen.get(name) for name in names & look.seen.keys())
+        if has_news and not isinstance(found, _Nothing):
+            yield entry.name
+
+
+def _in_order(
+    ready: list[Upload | Marker], memory: Memory
+) -> tuple[list[Upload | Marker], dict[str, tuple[Upload | Marker, int]], int]:
+    """Number what became ready with this look; what was ready before keeps its number."""
+    count = memory.count
+    order: dict[str, tuple[Upload | Marker, int]] = {}
+    for found in sorted(ready, key=lambda request: (request.version.changed_ns, request.name)):
+        before = memory.order.get(found.name)
+        if before is not None and before[0].version == found.version:
+            order[found.name] = (found, before[1])
+        else:
+            count += 1
+            order[found.name] = (found, count)
+    ordered = sorted(order.values(), key=lambda numbered: numbered[1])
+    return [found for found, _ in ordered], order, count
