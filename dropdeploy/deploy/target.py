@@ -19,7 +19,7 @@ def newest_healthy(releases: Sequence[str], health: Mapping[str, bool | None], *
 
 
 def find_target(wanted: str, releases: Sequence[str], health: Mapping[str, bool | None], live: str) -> str | Fault:
-    """The release that a rollback goes to. ``wanted`` is an id, or "" for the newest healthy one before the live one."""
+    """The release that a rollback goes to. ``wanted`` is an id, or "" for the newest healthy one before the live."""
     others = [id for id in releases if id != live]
     there_are = f"there are {', '.join(reversed(others[-_LISTED:]))}" if others else "there are no other releases"
     if wanted == live and wanted:

@@ -1,0 +1,340 @@
+"""Performs the plan: each phase's effect through the ports, its intent written down first, its result an event.
+
+The order of things is the plan's; here is only how each thing is done. One runner works for one app, on one deploy at
+a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from dropdeploy.deploy.effect import Bad, Good, Ports
+from dropdeploy.deploy.gate import pass_gate
+from dropdeploy.deploy.plan import (
+    BEFORE_SWAP,
+    Cancelled,
+    Deploy,
+    Done,
+    Event,
+    Extracted,
+    Failed,
+    Phase,
+    advance,
+)
+from dropdeploy.deploy.ports import OpenUpload
+from dropdeploy.deploy.preflight import preflight, span_text
+from dropdeploy.deploy.verdict import is_release_healthy
+from dropdeploy.history import History
+from dropdeploy.model import (
+    App,
+    ErrorCode,
+    Fault,
+    HealthCheck,
+    HealthReport,
+    Strategy,
+    UnitState,
+    Unpacked,
+    Upload,
+)
+
+logger = logging.getLogger(__name__)
+
+Effect = Callable[["Runner", Deploy], Awaitable[Good | Bad]]
+Tell = Callable[[Deploy, float | None], None]
+"""Told the state at each phase's begin, and again with the percentage where that is known."""
+
+
+class Runner:
+    """Drives deploys of one app from their state to the verdict."""
+
+    def __init__(self, app: App, ports: Ports, tell: Tell) -> None:
+        self.app = app
+        self._ports = ports
+        self._tell = tell
+        self._held: OpenUpload | None = None
+        self._effect: asyncio.Future[Good | Bad] | None = None
+        self._phase = Phase.DECIDED
+        self._is_cancel_wanted = False
+        self._log_cursor = ""
+
+    def cancel(self) -> bool:
+        """Stop the deploy in progress if it has not swapped yet. False when there is none, or it is too late."""
+        if self._phase not in BEFORE_SWAP:
+            return False
+        self._is_cancel_wanted = True
+        if self._effect is not None:
+            self._effect.cancel()
+        return True
+
+    @property
+    def can_be_interrupted(self) -> bool:
+        """Nothing of the live release was touched yet: stopping now loses nothing."""
+        return self._phase in BEFORE_SWAP or self._phase is Phase.DECIDED
+
+    async def run(self, state: Deploy) -> Deploy:
+        """Perform until decided. Cancelling the task leaves the deploy as its last intent says, to be recovered."""
+        self._is_cancel_wanted = False
+        try:
+            while state.phase is not Phase.DECIDED:
+                self._phase = state.phase
+                await self._ports.history.ask(partial(History.intend, state=state))
+                self._tell(state, None)
+                state = advance(state, await self._perform(state))
+        finally:
+            self._phase = Phase.DECIDED
+            self._let_go()
+        return state
+
+    async def _perform(self, state: Deploy) -> Event:
+        began = time.monotonic()
+        if self._is_cancel_wanted and state.phase in BEFORE_SWAP:
+            return Cancelled(0.0)
+        self._effect = asyncio.ensure_future(EFFECTS[state.phase](self, state))
+        try:
+            result = await self._effect
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_cancel_wanted and task is not None and not task.cancelling():
+                return Cancelled(time.monotonic() - began)
+            raise
+        except Exception as error:
+            logger.exception("%s: deploy %d: %s failed unexpectedly", self.app.name, state.id, state.phase)
+            result = Bad(_internal(error))
+        finally:
+            self._effect = None
+        seconds = time.monotonic() - began
+        if isinstance(result, Bad):
+            return Failed(seconds, result.fault, result.learned)
+        return Done(seconds, result.detail, result.learned)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    # --- building the release ---
+
+    async def _preflight(self, state: Deploy) -> Good | Bad:
+        found = await preflight(self.app, self._ports, state.request)
+        if isinstance(found, Bad):
+            return found
+        self._held = found.held
+        return Good(found.ground)
+
+    async def _extract(self, state: Deploy) -> Good | Bad:
+        held, upload = self._held, state.request
+        assert held is not None
+        assert isinstance(upload, Upload)
+        unpacking: asyncio.Future[Unpacked | Fault] | None = None
+
+        def percent(value: float) -> None:
+            if unpacking is not None and not held.is_unchanged():
+                unpacking.cancel()
+            self._tell(state, value)
+
+        unpacking = asyncio.ensure_future(self._ports.releases.unpack(held.source, state.release, percent))
+        try:
+            unpacked = await unpacking
+        except asyncio.CancelledError:
+            if held.is_unchanged():
+                raise
+            return Bad(_changed(upload))
+        if isinstance(unpacked, Fault):
+            # Half of the old bytes and half of the new ones may look like anything.
+            return Bad(unpacked if held.is_unchanged() else _changed(upload))
+        proven = await held.judge(unpacked)
+        if isinstance(proven, Fault):
+            await self._ports.releases.discard(state.release)
+            return Bad(proven)
+        self._let_go()
+        meta = await self._ports.uploads.read_meta(upload)
+        detail = f"{unpacked.entries} entries, {unpacked.unpacked_bytes} bytes"
+        if isinstance(meta, Fault):
+            detail, meta = f"{detail}; metadata ignored: {meta.message}", ()
+        return Good(Extracted(replace(upload, version=proven), unpacked, meta), detail)
+
+    async def _link(self, state: Deploy) -> Good | Bad:
+        detail = await self._ports.releases.finish(state.release)
+        return Bad(detail) if isinstance(detail, Fault) else Good(detail=detail)
+
+    async def _discard(self, state: Deploy) -> Good | Bad:
+        return _plain(await self._ports.releases.discard(state.release))
+
+    # --- units beside the app's own ---
+
+    async def _before_swap(self, state: Deploy) -> Good | Bad:
+        return await self._run_hooks(self.app.hooks.before_swap, state.release)
+
+    async def _after_live(self, state: Deploy) -> Good | Bad:
+        return await self._run_hooks(self.app.hooks.after_live, state.release)
+
+    async def _run_hooks(self, templates: tuple[str, ...], release: str) -> Good | Bad:
+        for template in templates:
+            unit = instance_of(template, release)
+            cursor = await self._ports.units.log_cursor(unit)
+            try:
+                async with asyncio.timeout(self.app.hooks.timeout_s):
+                    ended = await self._ports.units.start(unit)
+            except TimeoutError:
+                await self._ports.units.stop(unit)
+                limit = span_text(self.app.hooks.timeout_s)
+                ended = Fault(ErrorCode.HOOK_FAILED, f"{unit} did not finish within {limit}")
+            if isinstance(ended, UnitState) and ended.active_state == "failed":
+                ended = Fault(ErrorCode.HOOK_FAILED, f"{unit} failed ({ended.result})")
+            if isinstance(ended, Fault):
+                log = ended.log or await self._ports.units.log_tail(unit, cursor)
+                hint = ended.hint or f"look at the log below; the unit is {template} on the server"
+                return Bad(Fault(ErrorCode.HOOK_FAILED, f"the hook {ended.message}", hint, log))
+        return Good(detail=", ".join(templates))
+
+    async def _trial(self, state: Deploy) -> Good | Bad:
+        trial = self.app.trial
+        unit = instance_of(trial.unit, state.release)
+        check = replace(self.app.health, url=trial.url, timeout_s=trial.timeout_s, soak_s=0.0)
+        cursor = await self._ports.units.log_cursor(unit)
+        try:
+            run = await self._ports.units.start(unit)
+            fault = run if isinstance(run, Fault) else (await self._gate(check, run))[1]
+            if fault is None:
+                return Good(detail=unit)
+            log = fault.log or await self._ports.units.log_tail(unit, cursor)
+            hint = "the live release was not touched; look at the log below"
+            return Bad(Fault(ErrorCode.TRIAL_FAILED, f"on trial, {fault.message}", hint, log))
+        finally:
+            await self._ports.units.stop(unit)
+
+    # --- going live, and back ---
+
+    async def _swap(self, state: Deploy) -> Good | Bad:
+        return await self._swap_to(state.release, "")
+
+    async def _back_swap(self, state: Deploy) -> Good | Bad:
+        return await self._swap_to(state.back_to, f"back to {state.back_to}")
+
+    async def _swap_to(self, release: str, detail: str) -> Good | Bad:
+        return _plain(await self._ports.releases.swap(release), detail)
+
+    async def _restart(self, state: Deploy) -> Good | Bad:
+        return await self._bring_up("")
+
+    async def _back_restart(self, state: Deploy) -> Good | Bad:
+        return await self._bring_up(f"back to {state.back_to}")
+
+    async def _bring_up(self, detail: str) -> Good | Bad:
+        units, unit = self._ports.units, self.app.unit
+        self._log_cursor = await units.log_cursor(unit)
+        act = units.reload if self.app.strategy is Strategy.RELOAD else units.restart
+        run = await act(unit)
+        return Bad(await self._with_log(run)) if isinstance(run, Fault) else Good(run, detail)
+
+    async def _health(self, state: Deploy) -> Good | Bad:
+        return await self._check_health(state, "")
+
+    async def _back_health(self, state: Deploy) -> Good | Bad:
+        return await self._check_health(state, f"back to {state.back_to}")
+
+    async def _check_health(self, state: Deploy, detail: str) -> Good | Bad:
+        run = state.run
+        if run is None or not self._log_cursor:
+            # Taken up again after a crash: whatever runs now was started from the link as it is.
+            now = await self._ports.units.inspect(self.app.unit)
+            if isinstance(now, Fault):
+                return Bad(now)
+            run = now
+        report, fault = await self._gate(self.app.health, run)
+        if fault is not None:
+            return Bad(await self._with_log(fault), report)
+        return Good(report, "; ".join(filter(None, (detail, report.detail))))
+
+    async def _gate(self, check: HealthCheck, run: UnitState) -> tuple[HealthReport, Fault | None]:
+        return await pass_gate(self._ports.units, self._ports.probe, check, run)
+
+    async def _with_log(self, fault: Fault) -> Fault:
+        if fault.log:
+            return fault
+        return replace(fault, log=await self._ports.units.log_tail(self.app.unit, self._log_cursor))
+
+    async def _off(self, state: Deploy) -> Good | Bad:
+        if state.has_restarted:
+            stopped = await self._ports.units.stop(self.app.unit)
+            if isinstance(stopped, Fault):
+                return Bad(stopped)
+        return _plain(await self._ports.releases.unlink(), "nothing was live before: the link is removed")
+
+    # --- clean-up ---
+
+    async def _prune(self, state: Deploy) -> Good | Bad:
+        survey = await self._ports.releases.survey()
+        if isinstance(survey, Fault):
+            return Bad(survey)
+        health = dict(await self._ports.history.ask(lambda history: history.release_health(self.app.name)))
+        verdict = is_release_healthy(state)
+        if verdict is not None:
+            health[state.release] = verdict
+        running = await self._ports.units.running_releases(self.app.unit)
+        chosen = self._ports.prunable(survey.releases, health, survey.live, running, self.app.keep)
+        pruned = await self._ports.releases.prune(chosen)
+        if pruned.failed:
+            told = "; ".join(f"{release}: {why}" for release, why in pruned.failed)
+            return Bad(Fault(ErrorCode.INTERNAL, f"not everything could be pruned: {told}"))
+        return Good(detail=f"removed {', '.join(pruned.removed)}" if pruned.removed else "")
+
+
+EFFECTS: Mapping[Phase, Effect] = {
+    Phase.PREFLIGHT: Runner._preflight,
+    Phase.EXTRACT: Runner._extract,
+    Phase.LINK: Runner._link,
+    Phase.HOOKS: Runner._before_swap,
+    Phase.TRIAL: Runner._trial,
+    Phase.SWAP: Runner._swap,
+    Phase.RESTART: Runner._restart,
+    Phase.HEALTH: Runner._health,
+    Phase.AFTER_LIVE: Runner._after_live,
+    Phase.PRUNE: Runner._prune,
+    Phase.BACK_SWAP: Runner._back_swap,
+    Phase.BACK_RESTART: Runner._back_restart,
+    Phase.BACK_HEALTH: Runner._back_health,
+    Phase.OFF: Runner._off,
+    Phase.DISCARD: Runner._discard,
+}
+
+
+def unconfigured(app: App) -> frozenset[Phase]:
+    """The phases that a deploy of this app does without."""
+    configured = {
+        Phase.HOOKS: bool(app.hooks.before_swap),
+        Phase.TRIAL: bool(app.trial.unit),
+        Phase.AFTER_LIVE: bool(app.hooks.after_live),
+    }
+    return frozenset(phase for phase, is_there in configured.items() if not is_there)
+
+
+def instance_of(template: str, release: str) -> str:
+    """``myapp-trial@.service`` for a release: ``myapp-trial@20260123-143022.service``. Ids need no escaping."""
+    stem, _, ending = template.partition("@.")
+    return f"{stem}@{release}.{ending}"
+
+
+def _plain(fault: Fault | None, detail: str = "") -> Good | Bad:
+    return Good(detail=detail) if fault is None else Bad(fault)
+
+
+def _internal(error: Exception) -> Fault:
+    return Fault(
+        ErrorCode.INTERNAL,
+        f"the agent failed unexpectedly: {type(error).__name__}: {error}",
+        "the administrator finds the details with `journalctl -u dropdeploy`",
+    )
+
+
+def _changed(upload: Upload) -> Fault:
+    return Fault(
+        ErrorCode.CHANGED_WHILE_READING,
+        f"{upload.name} changed while it was read",
+        "it is judged anew once its writer has closed it",
+    )
