@@ -1,0 +1,111 @@
+"""The configuration directory: its files read, and the directories that it names looked at."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dropdeploy.config import Mistake, SourceText, conflict_mistakes, parse_config
+from dropdeploy.config_claims import Claim, path_claims
+from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.model import Config
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+def read_config(directory: Path) -> Config | tuple[Mistake, ...]:
+    """``dropdeploy.toml`` (may be absent) and ``apps.d/*.toml`` of ``directory``, or every mistake in them.
+
+    Hidden files, and those that do not end in ``.toml`` (editors' and dpkg's copies), are not read.
+    """
+    apps_directory = directory / APPS_DIRECTORY
+    names = _list_names(directory, apps_directory)
+    paths = [apps_directory / name for name in names] if not isinstance(names, Mistake) else []
+    main, *apps = [_read_text(path) for path in (directory / MAIN_FILE, *paths)]
+    unread = tuple(found for found in (main, names, *apps) if isinstance(found, Mistake))
+    parsed = parse_config(
+        main if isinstance(main, SourceText) else None, [source for source in apps if isinstance(source, SourceText)]
+    )
+    return (*unread, *parsed) if isinstance(parsed, tuple) else unread or parsed
+
+
+def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
+    """What the file system says against the apps' directories: missing ones, and ones that are the same by another way.
+
+    ``directory`` is the configuration directory, for the names of the files.
+    """
+    mistakes: list[Mistake] = []
+    claims: list[Claim] = []
+    same: dict[tuple[int, int], Path] = {}
+    for app in config.apps:
+        for claim in path_claims(app, str(directory / APPS_DIRECTORY / f"{app.name}.toml")):
+            assert isinstance(claim.thing, Path)
+            found = _look_at(claim.thing)
+            if isinstance(found, str):
+                mistakes.append(Mistake(claim.file, claim.key, f'"{claim.shown}"', found))
+            else:
+                # A bind mount has a real path of its own, and the same inode.
+                real = same.setdefault((found.st_dev, found.st_ino), Path(os.path.realpath(claim.thing)))
+                claims.append(replace(claim, thing=real))
+    return (*mistakes, *conflict_mistakes(claims))
+
+
+def _look_at(path: Path) -> os.stat_result | str:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "there is no such directory; create it, or name another"
+    except OSError as error:
+        return f"cannot be looked at: {_reason(error)}"
+    return status if stat.S_ISDIR(status.st_mode) else "expected a directory, but it is none"
+
+
+def _list_names(directory: Path, apps_directory: Path) -> list[str] | Mistake:
+    try:
+        return sorted(_app_files(os.listdir(apps_directory)))
+    except FileNotFoundError:
+        missing = apps_directory if directory.is_dir() else directory
+        message = f"there is no such directory; create {apps_directory} with one file for each app, <app>.toml"
+        return Mistake(str(missing), "", "", message)
+    except NotADirectoryError:
+        message = f"expected a directory; create {apps_directory} with one file for each app, <app>.toml"
+        return Mistake(str(directory if directory.is_file() else apps_directory), "", "", message)
+    except OSError as error:
+        return Mistake(str(apps_directory), "", "", f"cannot be read: {_reason(error)}")
+
+
+def _app_files(names: list[str]) -> Iterator[str]:
+    return (name for name in names if name.endswith(".toml") and not name.startswith("."))
+
+
+def _read_text(path: Path) -> SourceText | Mistake | None:
+    """The file's text; None when there is no such file. A FIFO or a device is not waited for."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return Mistake(str(path), "", "", "expected a regular file, but it is none")
+            with open(fd, "rb", closefd=False) as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        is_dangling = path.is_symlink()
+        return Mistake(str(path), "", "", "cannot be read: it is a link that leads nowhere") if is_dangling else None
+    except OSError as error:
+        return Mistake(str(path), "", "", f"cannot be read: {_reason(error)}")
+    if len(content) > MAX_FILE_BYTES:
+        return Mistake(str(path), "", "", f"expected at most {MAX_FILE_BYTES} bytes")
+    try:
+        return SourceText(str(path), content.decode())
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Mistake(str(path), "", "", f"line {line}: expected UTF-8, found the byte 0x{content[error.start]:02x}")
+
+
+def _reason(error: OSError) -> str:
+    return "permission denied" if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or str(error)
