@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,10 +46,15 @@ CREATE TABLE releases (
     PRIMARY KEY (app, release)
 ) WITHOUT ROWID;
 CREATE TABLE answered (
-    app TEXT NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, reopens INTEGER NOT NULL,
+    app TEXT NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, reopens INTEGER NOT NULL, deploy INTEGER NOT NULL,
     PRIMARY KEY (app, name)
 ) WITHOUT ROWID;
 """
+
+
+ANSWERS_KEPT = 1000
+"""For so many names an app remembers what it answered. A name is not forgotten because its file is gone: a drop
+directory that is unmounted and comes back must not have old builds deployed again."""
 
 
 class HistoryError(Exception):
@@ -138,8 +143,8 @@ class History:
         """Take back a deploy that touched nothing and has no verdict: its upload will be judged anew."""
         self._db.execute("DELETE FROM deploys WHERE id = ? AND status IS NULL", (deploy,))
 
-    def conclude(self, outcome: Outcome, request: Upload | Marker, healthy: Mapping[str, bool], reopens: bool) -> None:
-        """Write the verdict, what it says of releases' health, and that this request has its answer; all or nothing."""
+    def conclude(self, outcome: Outcome, answer: Answer, healthy: Mapping[str, bool]) -> None:
+        """Write the verdict, what it proved of releases' health, and that the request has its answer; all or none."""
         with self._transaction():
             self._db.execute(
                 "UPDATE deploys SET status = ?, outcome = ?, intent = NULL WHERE id = ?",
@@ -157,8 +162,19 @@ class History:
                     (outcome.app, release, is_healthy, outcome.id),
                 )
             self._db.execute(
-                "INSERT OR REPLACE INTO answered (app, name, request, reopens) VALUES (?, ?, ?, ?)",
-                (outcome.app, _encode_name(request.name), record.dump(_Asked(request)), reopens),
+                "INSERT OR REPLACE INTO answered (app, name, request, reopens, deploy) VALUES (?, ?, ?, ?, ?)",
+                (
+                    outcome.app,
+                    _encode_name(answer.request.name),
+                    record.dump(_Asked(answer.request)),
+                    answer.reopens,
+                    outcome.id,
+                ),
+            )
+            self._db.execute(
+                "DELETE FROM answered WHERE app = ? AND deploy <= "
+                "(SELECT deploy FROM answered WHERE app = ? ORDER BY deploy DESC LIMIT 1 OFFSET ?)",
+                (outcome.app, outcome.app, ANSWERS_KEPT),
             )
 
     def reported(self, deploy: int) -> None:
@@ -187,13 +203,6 @@ class History:
         rows = self._db.execute("SELECT request, reopens FROM answered WHERE app = ?", (app,))
         answers = (Answer(record.load(_Asked, asked).request, bool(reopens)) for asked, reopens in rows)
         return {answer.request.name: answer for answer in answers}
-
-    def forget_answers(self, app: str, names: Sequence[str]) -> None:
-        """Names that are gone from the drop directory: nothing of them can be answered again."""
-        with self._transaction():
-            self._db.executemany(
-                "DELETE FROM answered WHERE app = ? AND name = ?", [(app, _encode_name(name)) for name in names]
-            )
 
     def count_tried(self, app: str, since: datetime) -> int:
         """How many uploads were deployed, for good or ill, since then (the rate limit)."""

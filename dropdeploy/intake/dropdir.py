@@ -81,7 +81,7 @@ class DropDirectory:
                 if kind is EntryKind.FILE and answered.get(name) != version:
                     closed = wholeness.probe(name, directory)
                     if isinstance(meaning, MarkerName):
-                        text = _first_line(_read(name, directory, _MARKER_LIMIT))
+                        text = _marker_text(name, directory)
                 yield Entry(name, kind, version, closed, text)
 
     # --- opening an upload ---
@@ -277,8 +277,12 @@ def _read(name: str, directory: int, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _first_line(content: bytes) -> str:
-    """The first line that a person or an editor on any system would have written there."""
+def _marker_text(name: str, directory: int) -> str:
+    """The first line that a person, or an editor on any system, wrote there; "" when it cannot be read."""
+    try:
+        content = _read(name, directory, _MARKER_LIMIT)
+    except OSError:
+        return ""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = content.decode(encoding, "replace").strip().splitlines()
     return lines[0].strip() if lines else ""

@@ -1,7 +1,7 @@
 """Proof of origin: checksums and signatures, over the very bytes that were unpacked.
 
-Signatures are OpenSSH's (ssh-keygen(1), ``-Y sign`` and ``-Y verify``; PROTOCOL.sshsig). ``ssh-keygen`` reads the upload
-from a pipe into which the unpacker copies what it reads, so what is verified and what is unpacked cannot differ.
+Signatures are OpenSSH's (ssh-keygen(1), ``-Y sign`` and ``-Y verify``; PROTOCOL.sshsig). ``ssh-keygen`` reads the
+upload from a pipe into which the unpacker copies what it reads, so what is verified and what is unpacked are the same.
 """
 
 from __future__ import annotations
@@ -127,5 +127,5 @@ def _invalid(name: str, told: str) -> Fault:
     return Fault(
         ErrorCode.SIGNATURE_INVALID,
         f"{name}.sig is no valid signature of {name}: {reason}",
-        f"sign with a key that the server's allowed_signers file lists: ssh-keygen -Y sign -n {NAMESPACE} -f KEY {name}",
+        f"sign it with a key of the server's allowed_signers file: ssh-keygen -Y sign -n {NAMESPACE} -f KEY {name}",
     )

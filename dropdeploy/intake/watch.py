@@ -1,7 +1,7 @@
 """Wake-ups from inotify, through watchdog; the only place that knows it.
 
-A wake-up carries no facts: it says "look at this app". What inotify loses, the agent's rescan finds. One watch stands on each
-drop directory, none below it: an uploaded directory may hold thousands.
+A wake-up carries no facts: it says "look at this app". What inotify loses, the agent's rescan finds. One watch stands
+on each drop directory, none below it: an uploaded directory may hold thousands.
 """
 
 from __future__ import annotations

@@ -1,0 +1,293 @@
+"""The agent: builds the parts, runs until told to stop, reloads, and talks to systemd.
+
+The only place (with the command) that constructs adapters. Life cycle as daemon(7) and sd_notify(3) describe it: READY
+once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGINT, WATCHDOG while the event loop turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dropdeploy import lock, sdnotify
+from dropdeploy.answers import Answers
+from dropdeploy.config import Mistake
+from dropdeploy.config_dir import check_paths, read_config
+from dropdeploy.config_keys import APPS_DIRECTORY
+from dropdeploy.deploy.effect import Ports
+from dropdeploy.deploy.ports import Units
+from dropdeploy.health import HttpHealth
+from dropdeploy.history import History, HistoryError, HistoryThread
+from dropdeploy.intake.dropdir import DropDirectory
+from dropdeploy.intake.watch import Watcher
+from dropdeploy.lane import Lane
+from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
+from dropdeploy.releases import retention
+from dropdeploy.releases.store import AppReleases
+from dropdeploy.report.desk import Desk
+from dropdeploy.slots import Slots
+from dropdeploy.units.embedded import EmbeddedUnits
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 60.0
+"""How long a deploy that has touched the live release may go on after SIGTERM; systemd waits 90 s by default."""
+
+EXIT_OK, EXIT_CONFIGURATION, EXIT_UNAVAILABLE = 0, 2, 3
+
+
+class UnavailableError(Exception):
+    """Something that the agent needs is not there; the message says what."""
+
+
+class RunningUnits(Units, Protocol):
+    """Units with a life of their own."""
+
+    async def close(self) -> None:
+        """The end of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One app's lane and the task in which it runs."""
+
+    lane: Lane
+    task: asyncio.Task[None]
+
+
+class Agent:
+    """All lanes, over the parts they share."""
+
+    def __init__(self, directory: Path, config: Config, history: HistoryThread, units: RunningUnits) -> None:
+        self._directory = directory
+        self._config = config
+        self._history = history
+        self._units = units
+        self._probe = HttpHealth()
+        self._slots = Slots(config.settings.concurrency)
+        self._watcher = Watcher(asyncio.get_running_loop(), self._wake)
+        self._running: dict[str, Running] = {}
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asked to end (SIGTERM, SIGINT)."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Asked to read the configuration again (SIGHUP)."""
+        self._reloading.set()
+
+    async def run(self) -> None:
+        """Run until stopped."""
+        for app in self._config.apps:
+            await self._start(app)
+        sdnotify.notify("READY=1", self._status())
+        logger.info("watching for uploads for %s", ", ".join(self._running) or "no app at all")
+        tasks = [
+            asyncio.create_task(work) for work in (self._rescan(), self._reload_when_asked(), self._keep_watchdog())
+        ]
+        try:
+            await self._stopping.wait()
+            sdnotify.notify("STOPPING=1", "STATUS=finishing what is in progress")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(self._end(name) for name in list(self._running)))
+            await asyncio.to_thread(self._watcher.close)
+
+    # --- lanes ---
+
+    async def _start(self, app: App) -> None:
+        drop = DropDirectory(app)
+        desk = Desk(app.drop, app.keep_results)
+        releases = AppReleases(root=app.root, group=app.group, shared=app.shared, strip=app.strip, accept=app.accept)
+        ports = Ports(self._units, self._probe, releases, drop, self._history, retention.choose)
+        answers = Answers(app, self._history, releases, drop, desk)
+        lane = Lane(
+            app, ports=ports, drop=drop, answers=answers, slots=self._slots, rescan_s=self._config.settings.rescan_s
+        )
+        await self._watch(app)
+        task = asyncio.create_task(lane.run(), name=f"lane {app.name}")
+        self._running[app.name] = Running(lane, task)
+
+    async def _end(self, name: str) -> None:
+        running = self._running.pop(name)
+        await running.lane.close(GRACE_S)
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+        await asyncio.to_thread(self._watcher.forget, name)
+
+    async def _watch(self, app: App) -> None:
+        trouble = await asyncio.to_thread(self._watcher.ensure, app.name, app.drop)
+        if trouble is not None:
+            logger.warning("%s: %s", app.name, trouble)
+
+    def _wake(self, name: str) -> None:
+        running = self._running.get(name)
+        if running is not None:
+            running.lane.wake()
+
+    # --- what goes on by itself ---
+
+    async def _rescan(self) -> None:
+        """See that what should be watched is; lanes look again by themselves."""
+        while True:
+            await asyncio.sleep(self._config.settings.rescan_s)
+            for running in list(self._running.values()):
+                await self._watch(running.lane.app)
+            sdnotify.notify(self._status())
+
+    async def _keep_watchdog(self) -> None:
+        """Half of WatchdogSec=, as sd_watchdog_enabled(3) recommends."""
+        pause_s = sdnotify.watchdog_s() / 2
+        while pause_s > 0:
+            sdnotify.notify("WATCHDOG=1")
+            await asyncio.sleep(pause_s)
+
+    def _status(self) -> str:
+        doing = [f"{name}: {running.lane.doing}" for name, running in self._running.items() if running.lane.doing]
+        count = len(self._running)
+        return f"STATUS={'; '.join(doing) or f'watching {count} app' + ('' if count == 1 else 's')}"
+
+    # --- reload ---
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reloading.wait()
+            self._reloading.clear()
+            sdnotify.notify("RELOADING=1", sdnotify.monotonic_usec())
+            await self._reload()
+            sdnotify.notify("READY=1", self._status())
+
+    async def _reload(self) -> None:
+        config = await load(self._directory, self._units)
+        if isinstance(config, tuple):
+            for mistake in config:
+                logger.error("%s", mistake)
+            logger.error("the configuration has %d mistakes: the old one stays in force", len(config))
+            return
+        if config.settings != self._config.settings:
+            logger.warning("changes in dropdeploy.toml take effect when the agent is restarted")
+        wanted = {app.name: app for app in config.apps}
+        stale = [name for name, running in self._running.items() if wanted.get(name) != running.lane.app]
+        await asyncio.gather(*(self._end(name) for name in stale))
+        self._config = Config(self._config.settings, config.apps)
+        for name, app in wanted.items():
+            if name not in self._running:
+                await self._start(app)
+        logger.info(
+            "configuration read again: %d apps, %d changed or new", len(wanted), len(wanted) - len(self._running)
+        )
+
+
+async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
+    """The configuration, checked against the machine as well: directories and units must be there."""
+    config = await asyncio.to_thread(read_config, directory)
+    if isinstance(config, tuple):
+        return config
+    mistakes = await asyncio.to_thread(check_paths, config, directory)
+    return (*mistakes, *await _unit_mistakes(config, directory, units)) or config
+
+
+async def _unit_mistakes(config: Config, directory: Path, units: Units) -> list[Mistake]:
+    mistakes = []
+    for app in config.apps:
+        unit = await units.inspect(app.unit)
+        if not isinstance(unit, Fault) and unit.load_state == "not-found":
+            file = str(directory / APPS_DIRECTORY / f"{app.name}.toml")
+            mistakes.append(
+                Mistake(file, "unit", f'"{app.unit}"', "there is no such unit; install it, or name another")
+            )
+    return mistakes
+
+
+async def open_units(config: Config) -> RunningUnits:
+    """Whoever runs the units, as ``bus`` says. Raises UnavailableError."""
+    bus = config.settings.bus
+    if bus is Bus.EMBEDDED:
+        embedded = EmbeddedUnits(embedded_definitions(config))
+        await embedded.open()
+        return embedded
+    # The bindings are megabytes, and need not be installed where the supervisor is the embedded one.
+    from dropdeploy.units.systemd import BindingsError, BusAwayError, SystemdUnits  # noqa: PLC0415
+
+    try:
+        systemd = SystemdUnits("user" if bus is Bus.USER else "system")
+        await systemd.open()
+    except (BindingsError, BusAwayError) as error:
+        raise UnavailableError(str(error)) from error
+    return systemd
+
+
+def embedded_definitions(config: Config) -> dict[str, tuple[EmbeddedUnit, Path]]:
+    """The units that the embedded supervisor runs: each in the directory that the app's link names."""
+    return {app.unit: (app.embedded, app.root / "app") for app in config.apps if app.embedded is not None}
+
+
+async def serve(directory: Path, config: Config) -> int:
+    """Run the agent for a configuration whose files are right. Returns the exit code."""
+    async with AsyncExitStack() as stack:
+        units = await open_units(config)
+        stack.push_async_callback(units.close)
+        checked = await load(directory, units)
+        if isinstance(checked, tuple):
+            return refuse_configuration(checked)
+        history = HistoryThread(History(config.settings.state / "history.db"))
+        stack.push_async_callback(history.close)
+        agent = Agent(directory, checked, history, units)
+        loop = asyncio.get_running_loop()
+        for number, act in ((signal.SIGTERM, agent.stop), (signal.SIGINT, agent.stop), (signal.SIGHUP, agent.reload)):
+            loop.add_signal_handler(number, act)
+        await agent.run()
+    return EXIT_OK
+
+
+def refuse_configuration(mistakes: Sequence[Mistake]) -> int:
+    """Tell every mistake, one a line."""
+    for mistake in mistakes:
+        print(mistake, file=sys.stderr)
+    return EXIT_CONFIGURATION
+
+
+def begin_log() -> None:
+    """One line an event. Under systemd the journal adds the time, and takes the level from a prefix (sd-daemon(3))."""
+    handler = logging.StreamHandler()
+    is_journal = "JOURNAL_STREAM" in os.environ
+    handler.setFormatter(_JournalFormatter() if is_journal else logging.Formatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _JournalFormatter(logging.Formatter):
+    LEVELS: Mapping[int, int] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"<{self.LEVELS.get(record.levelno, 2)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+def run(directory: Path) -> int:
+    """``dropdeploy run``: the agent in the foreground. ``directory`` is where the configuration is."""
+    begin_log()
+    config = read_config(directory)
+    if isinstance(config, tuple):
+        return refuse_configuration(config)
+    state = config.settings.state
+    try:
+        state.mkdir(mode=0o755, exist_ok=True)
+        with lock.hold(state):
+            return asyncio.run(serve(directory, config))
+    except (lock.AgentRunningError, HistoryError, UnavailableError) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"{state} cannot be used: {error.strerror}; `state` in dropdeploy.toml names it", file=sys.stderr)
+    return EXIT_UNAVAILABLE

@@ -1,0 +1,258 @@
+"""One app's lane: it looks into the drop directory, and works off what is ready there, one thing after the other.
+
+Looking and working go on side by side: a `cancel`, a `hold` or a newer upload is seen while a deploy is in progress.
+There is no queue to be lost: what waits is what the next look finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from dropdeploy.answers import Answers
+from dropdeploy.deploy import plan
+from dropdeploy.deploy.effect import Ports
+from dropdeploy.deploy.recovery import Course, recover
+from dropdeploy.deploy.runner import Runner, unconfigured
+from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
+from dropdeploy.history import History
+from dropdeploy.intake.dropdir import DropDirectory
+from dropdeploy.intake.judge import Judgement, Memory, judge, remember_short
+from dropdeploy.model import Action, App, ErrorCode, Fault, Format, Marker, Status, Upload
+from dropdeploy.slots import Slots
+
+logger = logging.getLogger(__name__)
+
+_AFTER_TROUBLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is being worked on."""
+
+    request: Upload | Marker
+    task: asyncio.Task[None]
+
+
+class Lane:
+    """Everything about one app, from a file that appears to the file that answers it."""
+
+    def __init__(
+        self, app: App, *, ports: Ports, drop: DropDirectory, answers: Answers, slots: Slots, rescan_s: float
+    ) -> None:
+        self.app = app
+        self._history = ports.history
+        self._releases = ports.releases
+        self._drop = drop
+        self._answers = answers
+        self._desk = answers.desk
+        self._slots = slots
+        self._rescan_s = rescan_s
+        self._runner = Runner(app, ports, self._tell)
+        self._wakeup = asyncio.Event()
+        self._memory = Memory()
+        self._work: Work | None = None
+        self._is_closing = False
+        self._trouble = ""
+
+    # --- from outside ---
+
+    def wake(self) -> None:
+        """Look soon: something may have changed."""
+        self._wakeup.set()
+
+    @property
+    def doing(self) -> str:
+        """What is going on, for a status line; "" when nothing is."""
+        return self._answers.now.working
+
+    async def run(self) -> None:
+        """Recover what was interrupted, then look and work until closed."""
+        needs_recovery = True
+        while not self._is_closing:
+            self._wakeup.clear()
+            if self._work is not None and self._work.task.done():
+                needs_recovery = self._work.task.exception() is not None
+                self._work = None
+            try:
+                if needs_recovery:
+                    await self._recover()
+                    needs_recovery = False
+                pause_s = await self._look()
+            except Exception:
+                logger.exception("%s: looking into %s failed", self.app.name, self.app.drop)
+                pause_s = _AFTER_TROUBLE_S
+            await self._pause(pause_s)
+
+    async def close(self, grace_s: float) -> None:
+        """Begin nothing new, and end. What has touched the live release may go on for ``grace_s``; what has not, or
+        takes longer, is left as it is written down, and recovered at the next start."""
+        self._is_closing = True
+        self.wake()
+        work = self._work
+        if work is not None and not self._runner.can_be_interrupted:
+            await asyncio.wait((work.task,), timeout=grace_s)
+        if work is not None and not work.task.done():
+            logger.info("%s: %s is left for the next start", self.app.name, work.request.name)
+            work.task.cancel()
+            await asyncio.wait((work.task,))
+        await self._desk.close()
+
+    async def _pause(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wakeup.wait(), pause_s)
+
+    # --- looking ---
+
+    async def _look(self) -> float:
+        """Look once, begin what can be begun. Returns after how many seconds to look again at the latest."""
+        known = {name: answer.request.version for name, answer in self._answers.given.items()}
+        listing = await self._drop.look(known)
+        if isinstance(listing, str):
+            self._note_trouble(listing)
+            return self._rescan_s
+        self._note_trouble("")
+        judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
+        self._memory = judgement.memory
+        busy = self._work.request.name if self._work is not None else ""
+        for name in judgement.fresh:
+            if name != busy:
+                await self._desk.forget_result(name)
+        for entry in judgement.cancels:
+            stopped = self._runner.cancel()
+            logger.info("%s: cancel: %s", self.app.name, "stopping" if stopped else "nothing that could be stopped")
+            await self._drop.remove(entry)
+        for upload, fault in judgement.answers:
+            await self._answers.refuse(upload, fault)
+        await self._begin_next(judgement, busy)
+        return min(self._rescan_s, judgement.look_again_s if judgement.look_again_s is not None else self._rescan_s)
+
+    def _note_trouble(self, trouble: str) -> None:
+        if trouble == self._trouble:
+            return
+        if trouble:
+            logger.error("%s: %s; looking again every %g s", self.app.name, trouble, self._rescan_s)
+        else:
+            logger.info("%s: %s can be read again", self.app.name, self.app.drop)
+        self._trouble = trouble
+
+    async def _begin_next(self, judgement: Judgement, busy: str) -> None:
+        uploads = [upload for upload in judgement.uploads if upload.name != busy]
+        markers = [marker for marker in judgement.markers if marker.name != busy]
+        if self.app.queue == "latest":
+            for upload in uploads[:-1]:
+                await self._answers.refuse(upload, _superseded(upload, uploads[-1]))
+            uploads = uploads[-1:]
+        if self._work is None and not self._is_closing:
+            if markers:  # somebody waits for a rollback: it goes before what was uploaded meanwhile
+                self._begin(markers.pop(0), has_slot=False)
+            elif uploads and not judgement.is_held and self._slots.try_take(self.app.name, self.wake):
+                self._begin(uploads.pop(0), has_slot=True)
+        if not uploads or judgement.is_held:
+            self._slots.give_up(self.app.name)
+        waiting = dict.fromkeys((upload.name for upload in uploads), "held" if judgement.is_held else "queued")
+        waiting |= dict.fromkeys((marker.name for marker in markers), "queued")
+        await self._desk.show_waiting(waiting)
+        self._answers.show(replace(self._answers.now, queue=tuple(waiting), is_held=judgement.is_held))
+
+    # --- working ---
+
+    def _begin(self, request: Upload | Marker, *, has_slot: bool) -> None:
+        task = asyncio.create_task(self._work_on(request, has_slot), name=f"{self.app.name}: {request.name}")
+        self._work = Work(request, task)
+
+    async def _work_on(self, request: Upload | Marker, has_slot: bool) -> None:
+        try:
+            await self._deploy(request)
+        except Exception:
+            logger.exception("%s: working on %s failed", self.app.name, request.name)
+            await asyncio.sleep(_AFTER_TROUBLE_S)
+            raise
+        finally:
+            if has_slot:
+                self._slots.give_back()
+            self.wake()
+
+    async def _deploy(self, request: Upload | Marker) -> None:
+        action = request.action if isinstance(request, Marker) else Action.DEPLOY
+        started = datetime.now(UTC)
+        number = await self._history.ask(lambda history: history.begin(self.app.name, action, request, started))
+        logger.info("%s: %s %d: %s", self.app.name, action, number, request.name)
+        state = plan.begin(
+            id=number,
+            app=self.app.name,
+            request=request,
+            started=started,
+            on_failure=self.app.on_failure,
+            without=unconfigured(self.app),
+        )
+        await self._finish(await self._runner.run(state))
+
+    async def _finish(self, state: plan.Deploy) -> None:
+        """Give the verdict; or none yet, when the upload may still become something else."""
+        if state.fault is not None and isinstance(state.request, Upload) and self._may_change(state.request, state):
+            await self._put_off(state.request, state, state.fault)
+            return
+        proved = is_release_healthy(state)
+        healthy = {} if proved is None else {state.release: proved}
+        await self._answers.record(decide(state, datetime.now(UTC)), state.request, healthy)
+
+    def _may_change(self, upload: Upload, state: plan.Deploy) -> bool:
+        if upload.format is Format.DIRECTORY:
+            return False  # its `.ready` said that it was done
+        if state.fault is not None and state.fault.code is ErrorCode.CHANGED_WHILE_READING:
+            return True
+        seen = self._memory.seen.get(upload.name)
+        is_young = seen is not None and time.monotonic() - seen.since < self.app.stall_s
+        return is_young and status_of(state) is Status.INCOMPLETE
+
+    async def _put_off(self, upload: Upload, state: plan.Deploy, fault: Fault) -> None:
+        logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message)
+        await self._history.ask(lambda history: history.forget(state.id))
+        if fault.code is ErrorCode.TRUNCATED_UPLOAD:
+            self._memory = remember_short(self._memory, upload, fault)
+        await self._desk.put_off(upload.name)
+        self._answers.show(replace(self._answers.now, working=""))
+
+    def _tell(self, state: plan.Deploy, percent: float | None) -> None:
+        step = plan.STEP_OF.get(state.phase)
+        if step is None:
+            return
+        self._desk.working(state.request.name, step, state.started, state.steps, percent)
+        self._answers.show(replace(self._answers.now, working=f"{state.request.name}: {step}"))
+
+    # --- after a crash ---
+
+    async def _recover(self) -> None:
+        name = self.app.name
+        await self._answers.open()
+        for interrupted in await self._history.ask(lambda history: history.undecided(name)):
+            if isinstance(interrupted, int):
+                await self._history.ask(partial(History.forget, deploy=interrupted))
+            else:
+                await self._recover_deploy(interrupted)
+        await self._releases.sweep()
+
+    async def _recover_deploy(self, state: plan.Deploy) -> None:
+        recovery = recover(state)
+        what = f"{state.action} {state.id} was interrupted during {state.phase}"
+        logger.warning("%s: %s: %s", self.app.name, what, recovery.course)
+        if recovery.course is Course.CARRY_ON:
+            await self._finish(await self._runner.run(state))
+            return
+        if recovery.discard:
+            await self._releases.discard(recovery.discard)
+        await self._history.ask(lambda history: history.forget(state.id))
+
+
+def _superseded(upload: Upload, newer: Upload) -> Fault:
+    return Fault(
+        ErrorCode.CANCELLED,
+        f"{newer.name} came while {upload.name} waited, and this app deploys only the latest",
+        'set queue = "all" in the app\'s file to have every upload deployed',
+    )

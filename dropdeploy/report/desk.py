@@ -1,0 +1,133 @@
+"""The agent's side of a drop directory: what it writes there while it works and when it has decided.
+
+Results are on disk before anything that follows from them; what is only for watching (``.deploying``, ``status.toml``)
+is written in passing: the latest counts, and a failure to write it is nobody's failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dropdeploy.report.dropfiles import deploying_name, remove, result_name, write_atomically
+from dropdeploy.report.result import deploying_text, result_text, to_toml
+
+from dropdeploy.model import Outcome, Step
+from dropdeploy.report.status import AppNow, status_table
+
+_PERCENT_PAUSE_S = 1.0
+"""A growing percentage is told at most so often; a new step at once."""
+
+
+class Desk:
+    """What one app's uploader is told."""
+
+    def __init__(self, directory: Path, keep_results: int) -> None:
+        self._directory = directory
+        self._keep_results = keep_results
+        self._waiting: dict[str, str] = {}
+        self._at: tuple[str, str] = ("", "")  # name and step told last
+        self._told_s = 0.0
+        self._pending: dict[str, str] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    # --- in passing ---
+
+    def working(
+        self, name: str, step: str, started: datetime, steps: tuple[Step, ...], percent: float | None = None
+    ) -> None:
+        """Tell how far the work on ``name`` is: ``.deploying``."""
+        now = time.monotonic()
+        if (name, step) == self._at and now - self._told_s < _PERCENT_PAUSE_S:
+            return
+        self._at, self._told_s = (name, step), now
+        self._waiting.pop(name, None)
+        self._write_soon(deploying_name(name), deploying_text(step, started, steps, percent))
+
+    def show(self, now: AppNow) -> None:
+        """Tell how the app is: ``status.toml``."""
+        self._write_soon("status.toml", to_toml(status_table(now)))
+
+    def _write_soon(self, name: str, text: str) -> None:
+        self._pending[name] = text
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_pending(), name=f"telling in {self._directory}")
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            name = next(iter(self._pending))
+            text = self._pending.pop(name)
+            await asyncio.to_thread(write_atomically, self._directory, name, text, is_durable=False)
+
+    async def _settle(self) -> None:
+        """What was to be written in passing is written, so that nothing comes after what is said next."""
+        while self._writing is not None and not self._writing.done():
+            await self._writing
+
+    # --- what waits ---
+
+    async def show_waiting(self, waiting: Mapping[str, str]) -> None:
+        """``waiting``: the step ("held", "queued") by name. Those that wait no more are taken down."""
+        for name in self._waiting.keys() - waiting.keys():
+            if name != self._at[0]:
+                await asyncio.to_thread(remove, self._directory, deploying_name(name))
+        for name, step in waiting.items():
+            if self._waiting.get(name) != step:
+                self._write_soon(deploying_name(name), deploying_text(step, datetime.now(UTC), ()))
+        self._waiting = dict(waiting)
+
+    # --- verdicts ---
+
+    async def tell(self, outcome: Outcome) -> str:
+        """Write the result, then take ``.deploying`` down. Returns a sentence when the result cannot be written."""
+        await self._settle()
+        name = outcome.upload
+        trouble = await asyncio.to_thread(write_atomically, self._directory, result_name(name), result_text(outcome))
+        await self.put_off(name)
+        await asyncio.to_thread(self._drop_old_results)
+        return trouble.message if trouble is not None else ""
+
+    async def put_off(self, name: str) -> None:
+        """No verdict yet: the work on ``name`` has ended all the same."""
+        await self._settle()
+        self._at = ("", "")
+        self._waiting.pop(name, None)
+        await asyncio.to_thread(remove, self._directory, deploying_name(name))
+
+    async def forget_result(self, name: str) -> None:
+        """A result of an earlier upload of this name says nothing of what stands there now."""
+        await asyncio.to_thread(remove, self._directory, result_name(name))
+
+    async def sweep(self) -> None:
+        """Take down what a crash left."""
+        await asyncio.to_thread(self._sweep)
+
+    async def close(self) -> None:
+        """Finish writing."""
+        await self._settle()
+
+    def _sweep(self) -> None:
+        for name in self._listing():
+            if name.endswith(".deploying"):
+                remove(self._directory, name)
+
+    def _drop_old_results(self) -> None:
+        """The newest ``keep_results`` stay."""
+        times: list[tuple[int, str]] = []
+        for name in self._listing():
+            if name.endswith(".result.toml"):
+                with contextlib.suppress(OSError):
+                    times.append((os.lstat(self._directory / name).st_mtime_ns, name))
+        for _, name in sorted(times, reverse=True)[self._keep_results :]:
+            remove(self._directory, name)
+
+    def _listing(self) -> list[str]:
+        try:
+            return os.listdir(self._directory)
+        except OSError:
+            return []

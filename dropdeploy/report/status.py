@@ -1,0 +1,55 @@
+"""An app as it is now: what status.toml, the command and the status page tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dropdeploy.model import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AppNow:
+    """One app. ``releases`` are (id, healthy), newest first; ``queue`` are names that wait; ``working`` is what is
+    going on, as "build.tar.gz: extract"; ``since`` is when ``live`` went live, as far as is remembered."""
+
+    app: str
+    live: str = ""
+    is_healthy: bool | None = None
+    since: datetime | None = None
+    releases: tuple[tuple[str, bool | None], ...] = ()
+    queue: tuple[str, ...] = ()
+    is_held: bool = False
+    working: str = ""
+    last: Outcome | None = None
+
+
+def status_table(now: AppNow) -> dict[str, object]:
+    """``status.toml`` as a mapping, in its order; what is not known or does not apply is absent."""
+    table: dict[str, object] = {"schema": 1, "app": now.app}
+    optional = (
+        ("live", now.live),
+        ("live_healthy", now.is_healthy),
+        ("since", now.since),
+        ("working", now.working),
+    )
+    table |= {key: value for key, value in optional if value not in ("", None)}
+    table |= {"held": now.is_held, "queue": list(now.queue)}
+    if now.last is not None:
+        last = now.last
+        told = (
+            ("id", last.id),
+            ("action", last.action.value),
+            ("status", last.status.value),
+            ("summary", last.summary),
+            ("upload", last.upload),
+            ("release", last.release),
+            ("finished", last.finished),
+            ("error", last.fault.code.value if last.fault else ""),
+        )
+        table["last"] = {key: value for key, value in told if value != ""}
+    table["releases"] = [
+        {"release": release, "live": release == now.live} | ({} if healthy is None else {"healthy": healthy})
+        for release, healthy in now.releases
+    ]
+    return table
