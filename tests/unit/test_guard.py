@@ -1,0 +1,61 @@
+"""The guard of conftest.py must itself catch what it is for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+
+LEAKS = """
+    import asyncio
+    async def test_it():
+        global task
+        task = asyncio.create_task(asyncio.sleep(30))
+"""
+BLOCKS = """
+    import asyncio, time
+    async def test_it():
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+"""
+WARNS = """
+    import warnings
+    async def test_it():
+        warnings.warn("look out")
+"""
+FINE = """
+    import asyncio
+    async def test_it():
+        await asyncio.create_task(asyncio.sleep(0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(LEAKS, "tasks left running"), (BLOCKS, "the loop was blocked"), (WARNS, "look out"), (FINE, "1 passed")],
+    ids=["leaks", "blocks", "warns", "fine"],
+)
+def test_the_guard_catches_it(tmp_path: Path, body: str, told: str) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(body))
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.pytest.ini_options]\nasyncio_mode = "auto"\nasyncio_default_fixture_loop_scope = "function"\nfilterwarnings = ["error"]\n'
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told in done.stdout, done.stdout + done.stderr
+    assert (done.returncode == 0) == (body == FINE)
