@@ -83,6 +83,9 @@ ROUTES: Mapping[Action, tuple[Phase, ...]] = {
     Action.RESTART: (Phase.PREFLIGHT, Phase.RESTART, Phase.HEALTH),
 }
 
+OPTIONAL = frozenset({Phase.HOOKS, Phase.TRIAL, Phase.AFTER_LIVE})
+"""Driven only where the app has configured them."""
+
 STEP_OF: Mapping[Phase, StepName] = {
     **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY] if phase is not Phase.AFTER_LIVE},
     Phase.AFTER_LIVE: StepName.HOOKS,
@@ -237,9 +240,17 @@ def _to(phase: Phase) -> Rule:
 
 
 def _onward(phase: Phase) -> Rule:
-    forward = ROUTES[Action.DEPLOY]
-    rest = forward[forward.index(phase) + 1 :]
-    return (*((_drives(later), later) for later in rest), (_always, Phase.DECIDED))
+    """To the next phase on the route, whichever of those that can follow it is there."""
+    following: list[Phase] = []
+    for route in ROUTES.values():
+        if phase in route:
+            for later in (*route[route.index(phase) + 1 :], Phase.DECIDED):
+                following.append(later)
+                if later not in OPTIONAL:
+                    break
+    # In the order of the steps, so that the first that is driven is the next.
+    ordered = sorted(set(following), key=list(Phase).index)
+    return tuple((_always if later is Phase.DECIDED else _drives(later), later) for later in ordered)
 
 
 _ILL: Rule = (
@@ -248,7 +259,6 @@ _ILL: Rule = (
     (_has_way_back, Phase.BACK_SWAP),
     (_always, Phase.OFF),
 )
-_TAKE_AWAY: Rule = ((_is_deploy, Phase.DISCARD), (_always, Phase.DECIDED))
 
 TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     **{(phase, Done): _onward(phase) for phase in ROUTES[Action.DEPLOY]},
@@ -273,10 +283,10 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     (Phase.DISCARD, Done): _to(Phase.DECIDED),
     (Phase.DISCARD, Failed): _to(Phase.DECIDED),
     (Phase.PREFLIGHT, Cancelled): _to(Phase.DECIDED),
-    (Phase.EXTRACT, Cancelled): _TAKE_AWAY,
-    (Phase.LINK, Cancelled): _TAKE_AWAY,
-    (Phase.HOOKS, Cancelled): _TAKE_AWAY,
-    (Phase.TRIAL, Cancelled): _TAKE_AWAY,
+    (Phase.EXTRACT, Cancelled): _to(Phase.DISCARD),
+    (Phase.LINK, Cancelled): _to(Phase.DISCARD),
+    (Phase.HOOKS, Cancelled): ((_is_deploy, Phase.DISCARD), (_always, Phase.DECIDED)),
+    (Phase.TRIAL, Cancelled): _to(Phase.DISCARD),
 }
 
 

@@ -1,0 +1,285 @@
+"""The plan, walked exhaustively: every state that can be reached, every event in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import combinations, product
+
+import pytest
+
+from dropdeploy.deploy.plan import (
+    BEFORE_SWAP,
+    OPTIONAL,
+    TRANSITIONS,
+    Cancelled,
+    Deploy,
+    Done,
+    Event,
+    Extracted,
+    Failed,
+    Ground,
+    IllegalEventError,
+    Learned,
+    Phase,
+    advance,
+    begin,
+    targets,
+)
+from dropdeploy.deploy.recovery import Course, recover
+from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
+from dropdeploy.model import (
+    Action,
+    ErrorCode,
+    Fault,
+    Format,
+    HealthReport,
+    Marker,
+    OnFailure,
+    Status,
+    StepName,
+    UnitState,
+    Unpacked,
+    Upload,
+    Version,
+)
+
+NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
+VERSION = Version(1, 2, 3, 4, 5)
+UPLOAD = Upload("build.tar.gz", Format.TAR_GZ, VERSION)
+NEW, OLD = "20260123-143022", "20260122-091545"
+SOME_OPTIONAL = [frozenset(some) for count in range(4) for some in combinations(sorted(OPTIONAL), count)]
+REQUESTS = {
+    Action.DEPLOY: UPLOAD,
+    Action.ROLLBACK: Marker("rollback", Action.ROLLBACK, VERSION),
+    Action.RESTART: Marker("restart", Action.RESTART, VERSION),
+}
+
+CODES = {
+    Phase.PREFLIGHT: ErrorCode.RATE_LIMITED,
+    Phase.EXTRACT: ErrorCode.CORRUPT_UPLOAD,
+    Phase.LINK: ErrorCode.SHARED_MISSING,
+    Phase.HOOKS: ErrorCode.HOOK_FAILED,
+    Phase.TRIAL: ErrorCode.TRIAL_FAILED,
+    Phase.RESTART: ErrorCode.RESTART_FAILED,
+    Phase.HEALTH: ErrorCode.HEALTH_TIMEOUT,
+}
+
+
+def start(
+    action: Action = Action.DEPLOY,
+    on_failure: OnFailure = OnFailure.ROLLBACK,
+    without: frozenset[Phase] = frozenset(),
+) -> Deploy:
+    return begin(id=1, app="myapp", request=REQUESTS[action], started=NOW, on_failure=on_failure, without=without)
+
+
+def learned(state: Deploy, previous: str) -> Learned | None:
+    """What the effect of this phase would bring."""
+    match state.phase:
+        case Phase.PREFLIGHT:
+            release = previous if state.action is Action.RESTART else NEW
+            return Ground(release, previous, previous, True if previous else None)
+        case Phase.EXTRACT:
+            return Extracted(UPLOAD, Unpacked(10, "ab" * 32, 3, 30))
+        case Phase.RESTART | Phase.BACK_RESTART:
+            return UnitState("myapp.service", active_state="active", invocation_id="a" * 32)
+        case Phase.HEALTH | Phase.BACK_HEALTH:
+            return HealthReport(True, 1, 0.1, 200)
+        case _:
+            return None
+
+
+def events(state: Deploy, previous: str) -> list[Event]:
+    fault = Fault(CODES.get(state.phase, ErrorCode.INTERNAL), f"{state.phase} did not work", "try again")
+    brought = learned(state, previous) if state.phase is Phase.PREFLIGHT else None
+    return [Done(0.1, "", learned(state, previous)), Failed(0.1, fault, brought), Cancelled(0.1)]
+
+
+def walk(action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str) -> list[Deploy]:
+    """Every state that can be reached."""
+    seen: list[Deploy] = []
+    to_visit = [start(action, on_failure, without)]
+    while to_visit:
+        state = to_visit.pop()
+        seen.append(state)
+        for event in events(state, previous):
+            if (state.phase, type(event)) in TRANSITIONS:
+                to_visit.append(advance(state, event))
+    return seen
+
+
+WORLDS = [
+    pytest.param(
+        action,
+        on_failure,
+        without,
+        previous,
+        id=f"{action}-{on_failure}-{'+'.join(sorted(without)) or 'all'}-{previous or 'first'}",
+    )
+    for action, on_failure, without, previous in product(Action, OnFailure, SOME_OPTIONAL, (OLD, ""))
+    if previous or action is not Action.RESTART
+]
+
+
+@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+def test_every_road_ends_in_one_consistent_verdict(
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+) -> None:
+    decided = [state for state in walk(action, on_failure, without, previous) if state.phase is Phase.DECIDED]
+    assert decided
+    for state in decided:
+        outcome = decide(state, NOW + timedelta(seconds=2))
+        assert outcome.summary
+        assert (outcome.fault is None) == (outcome.status is Status.DEPLOYED)
+        if outcome.status is Status.DEPLOYED:
+            assert (outcome.live, outcome.live_healthy) == (state.release, True)
+        if outcome.status is Status.ROLLED_BACK:
+            assert (outcome.live, outcome.live_healthy) == (previous, True)
+        if outcome.status in (Status.REJECTED, Status.CANCELLED, Status.INCOMPLETE):
+            assert not state.has_restarted
+            assert outcome.live in ("", previous)
+            assert StepName.SWAP not in {step.name for step in outcome.steps}
+        if outcome.live_healthy is False:
+            assert outcome.status is Status.FAILED
+        if outcome.fault is not None:
+            assert outcome.fault.message
+            assert outcome.fault_step is not None
+
+
+@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+def test_an_illegal_event_is_named_and_changes_nothing(
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+) -> None:
+    for state in walk(action, on_failure, without, previous):
+        for event in events(state, previous):
+            if (state.phase, type(event)) not in TRANSITIONS:
+                before = replace(state)
+                with pytest.raises(IllegalEventError, match=f"{type(event).__name__} in phase {state.phase}"):
+                    advance(state, event)
+                assert state == before
+
+
+@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+def test_every_interrupted_state_has_a_course(
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+) -> None:
+    for state in walk(action, on_failure, without, previous):
+        recovery = recover(state)
+        if state.phase in BEFORE_SWAP:
+            assert recovery.course is Course.AS_BEFORE
+            assert recovery.discard == (state.release if action is Action.DEPLOY else "")
+        else:
+            assert recovery.course is Course.CARRY_ON
+
+
+def test_every_edge_is_driven_by_some_road() -> None:
+    driven = set()
+    for param in WORLDS:
+        action, on_failure, without, previous = param.values
+        for state in walk(action, on_failure, without, previous):  # type: ignore[arg-type]
+            for event in events(state, previous):  # type: ignore[arg-type]
+                if (state.phase, type(event)) in TRANSITIONS:
+                    driven.add((state.phase, type(event), advance(state, event).phase))
+    assert driven == set(targets())
+
+
+def drive(state: Deploy, *failing: Phase, previous: str = OLD, code: ErrorCode | None = None) -> Deploy:
+    """Take a deploy to its verdict; the phases named fail."""
+    while state.phase is not Phase.DECIDED:
+        done, failed, _ = events(state, previous)
+        if state.phase in failing:
+            assert isinstance(failed, Failed)
+            failed = replace(failed, fault=replace(failed.fault, code=code)) if code else failed
+            state = advance(state, failed)
+        else:
+            state = advance(state, done)
+    return state
+
+
+ROWS = [
+    # failing phases, on_failure, previous → status, live, healthy, step of the fault
+    ((), OnFailure.ROLLBACK, OLD, Status.DEPLOYED, NEW, True, None),
+    ((Phase.PREFLIGHT,), OnFailure.ROLLBACK, OLD, Status.REJECTED, OLD, True, StepName.PREFLIGHT),
+    ((Phase.EXTRACT,), OnFailure.ROLLBACK, OLD, Status.REJECTED, OLD, True, StepName.EXTRACT),
+    ((Phase.LINK,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.LINK),
+    ((Phase.HOOKS,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.HOOKS),
+    ((Phase.TRIAL,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.TRIAL),
+    ((Phase.SWAP,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, None, StepName.SWAP),
+    ((Phase.RESTART,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.RESTART),
+    ((Phase.HEALTH,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
+    ((Phase.HEALTH,), OnFailure.KEEP, OLD, Status.FAILED, NEW, False, StepName.HEALTH),
+    ((Phase.HEALTH,), OnFailure.ROLLBACK, "", Status.FAILED, "", None, StepName.HEALTH),
+    ((Phase.HEALTH, Phase.BACK_SWAP), OnFailure.ROLLBACK, OLD, Status.FAILED, NEW, False, StepName.HEALTH),
+    ((Phase.HEALTH, Phase.BACK_RESTART), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, False, StepName.HEALTH),
+    ((Phase.HEALTH, Phase.BACK_HEALTH), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, False, StepName.HEALTH),
+    ((Phase.HEALTH, Phase.OFF), OnFailure.ROLLBACK, "", Status.FAILED, NEW, False, StepName.HEALTH),
+    ((Phase.AFTER_LIVE,), OnFailure.ROLLBACK, OLD, Status.DEPLOYED, NEW, True, None),
+    ((Phase.PRUNE,), OnFailure.ROLLBACK, OLD, Status.DEPLOYED, NEW, True, None),
+]
+
+
+@pytest.mark.parametrize(("failing", "on_failure", "previous", "status", "live", "healthy", "step"), ROWS)
+def test_each_row_of_the_table_of_steps(
+    failing: tuple[Phase, ...],
+    on_failure: OnFailure,
+    previous: str,
+    status: Status,
+    live: str,
+    healthy: bool | None,
+    step: StepName | None,
+) -> None:
+    outcome = decide(drive(start(on_failure=on_failure), *failing, previous=previous), NOW)
+    assert (outcome.status, outcome.live, outcome.live_healthy, outcome.fault_step) == (status, live, healthy, step)
+
+
+def test_a_failed_way_back_has_a_code_of_its_own_and_tells_both_faults() -> None:
+    outcome = decide(drive(start(), Phase.HEALTH, Phase.BACK_HEALTH), NOW)
+    assert outcome.fault is not None
+    assert outcome.fault.code is ErrorCode.ROLLBACK_FAILED
+    assert outcome.fault.message == (
+        f"health did not work; and the way back to {OLD} failed too: back-health did not work"
+    )
+    assert outcome.summary == f"{NEW} failed during health, {OLD} is live and ill"
+
+
+def test_a_rollback_always_returns_even_where_failures_are_kept() -> None:
+    outcome = decide(drive(start(Action.ROLLBACK, OnFailure.KEEP), Phase.HEALTH), NOW)
+    assert (outcome.status, outcome.live) == (Status.ROLLED_BACK, OLD)
+
+
+def test_a_failed_restart_leaves_the_link_alone() -> None:
+    state = drive(start(Action.RESTART), Phase.HEALTH)
+    outcome = decide(state, NOW)
+    assert (outcome.status, outcome.live, outcome.live_healthy) == (Status.FAILED, OLD, False)
+    assert outcome.summary == f"the restart of {OLD} failed during health, {OLD} is live and ill"
+    assert is_release_healthy(state) is None
+
+
+def test_a_short_upload_is_incomplete() -> None:
+    assert status_of(drive(start(), Phase.EXTRACT, code=ErrorCode.TRUNCATED_UPLOAD)) is Status.INCOMPLETE
+
+
+@pytest.mark.parametrize("phase", sorted(BEFORE_SWAP))
+def test_cancel_before_the_swap(phase: Phase) -> None:
+    state = start()
+    while state.phase is not phase:
+        state = advance(state, events(state, OLD)[0])
+    state = advance(state, Cancelled(0.1))
+    if state.phase is not Phase.DECIDED:
+        assert state.phase is Phase.DISCARD
+        state = advance(state, Done(0.1))
+    outcome = decide(state, NOW)
+    assert outcome.status is Status.CANCELLED
+    assert outcome.fault is not None
+    assert outcome.fault.code is ErrorCode.CANCELLED
+    assert outcome.fault_step == StepName(phase.value)
+
+
+def test_a_clock_that_runs_backwards_counts_as_no_time() -> None:
+    assert decide(drive(start()), NOW - timedelta(hours=1)).seconds == 0.0
+
+
+def test_the_way_back_is_told_in_the_steps() -> None:
+    names = [step.name for step in decide(drive(start(without=OPTIONAL), Phase.HEALTH), NOW).steps]
+    assert names == ["preflight", "extract", "link", "swap", "restart", "health", "swap", "restart", "health", "prune"]
