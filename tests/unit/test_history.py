@@ -1,0 +1,156 @@
+"""The history on a real database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dropdeploy import history as history_module
+from dropdeploy.deploy.plan import Phase, begin
+from dropdeploy.history import History, HistoryError, HistoryThread
+from dropdeploy.model import Action, Answer, Format, Marker, Outcome, Status, Upload, Version
+
+NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
+UPLOAD = Upload("b\udce4h.zip", Format.ZIP, Version(1, 2, 3, 4, 5))
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    opened = History(tmp_path / "history.db")
+    yield opened
+    opened.close()
+
+
+def outcome(number: int, status: Status = Status.DEPLOYED, app: str = "myapp", release: str = "") -> Outcome:
+    return Outcome(status, "told", app, Action.DEPLOY, number, NOW, NOW, upload=UPLOAD.name, release=release)
+
+
+def conclude(history: History, upload: Upload = UPLOAD, status: Status = Status.DEPLOYED, **healthy: bool) -> int:
+    number = history.begin("myapp", Action.DEPLOY, upload, NOW)
+    release = next(iter(healthy), "")
+    history.conclude(outcome(number, status, release=release), Answer(upload), healthy)
+    return number
+
+
+def test_the_course_of_a_deploy(history: History) -> None:
+    number = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
+    assert history.undecided("myapp") == (number,)
+    state = replace(begin(id=number, app="myapp", request=UPLOAD, started=NOW), phase=Phase.SWAP)
+    history.intend(state)
+    assert history.undecided("myapp") == (state,)
+    history.conclude(
+        outcome(number, release="20260101-000000"), Answer(UPLOAD, reopens=True), {"20260101-000000": True}
+    )
+    assert history.undecided("myapp") == ()
+    assert [told.outcome.id for told in history.unreported("myapp")] == [number]
+    assert history.answered("myapp") == {UPLOAD.name: Answer(UPLOAD, reopens=True)}
+    history.reported(number)
+    assert history.unreported("myapp") == ()
+    assert history.outcome(number) == outcome(number, release="20260101-000000")
+    assert history.release_health("myapp") == {"20260101-000000": True}
+
+
+def test_numbers_are_never_given_twice(history: History) -> None:
+    first = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
+    history.forget(first)
+    assert history.undecided("myapp") == ()
+    assert history.begin("myapp", Action.DEPLOY, UPLOAD, NOW) > first
+
+
+def test_a_verdict_is_not_forgotten(history: History) -> None:
+    number = conclude(history)
+    history.forget(number)
+    assert history.outcome(number) is not None
+
+
+def test_the_rate_counts_what_touched_the_app(history: History) -> None:
+    for status in Status:
+        conclude(history, status=status)
+    assert history.count_tried("myapp", NOW - timedelta(seconds=1)) == 3
+    assert history.count_tried("myapp", NOW + timedelta(seconds=1)) == 0
+    assert history.count_tried("other", NOW - timedelta(seconds=1)) == 0
+
+
+def test_an_id_is_remembered_although_nothing_was_proved_of_it(history: History) -> None:
+    number = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
+    history.conclude(outcome(number, Status.FAILED, release="20260102-000000"), Answer(UPLOAD), {})
+    assert history.newest_release("myapp") == "20260102-000000"
+    assert history.newest_release("other") == ""
+    assert history.release_health("myapp") == {"20260102-000000": None}
+
+
+def test_health_is_what_was_seen_last(history: History) -> None:
+    conclude(history, **{"20260101-000000": True})
+    conclude(history, **{"20260101-000000": False})
+    assert history.release_health("myapp") == {"20260101-000000": False}
+
+
+def test_newest_outcomes_first(history: History) -> None:
+    numbers = [conclude(history) for _ in range(3)]
+    assert [told.id for told in history.outcomes("myapp", 2)] == numbers[:0:-1]
+    assert [told.id for told in history.outcomes()] == numbers[::-1]
+    assert history.outcomes("other") == ()
+    assert history.outcome(99) is None
+
+
+def test_only_so_many_answers_are_kept(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "ANSWERS_KEPT", 3)
+    for serial in range(6):
+        conclude(history, replace(UPLOAD, name=f"build-{serial}.zip"))
+    assert sorted(history.answered("myapp")) == ["build-3.zip", "build-4.zip", "build-5.zip"]
+
+
+def test_markers_are_answered_too(history: History) -> None:
+    marker = Marker("rollback", Action.ROLLBACK, Version(1, 2, 3, 4, 5), "id")
+    number = history.begin("myapp", Action.ROLLBACK, marker, NOW)
+    history.conclude(outcome(number), Answer(marker), {})
+    assert history.answered("myapp") == {"rollback": Answer(marker)}
+    assert history.unreported("myapp")[0].request == marker
+
+
+def test_it_survives_being_opened_again_and_read_beside(history: History, tmp_path: Path) -> None:
+    number = conclude(history)
+    reader = History(tmp_path / "history.db", read_only=True)
+    assert reader.outcome(number) is not None
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.reported(number)
+    reader.close()
+    history.close()
+    again = History(tmp_path / "history.db")
+    assert again.outcome(number) is not None
+    again.close()
+
+
+def test_what_is_committed_is_on_disk(history: History) -> None:
+    (synchronous,) = history._db.execute("PRAGMA synchronous").fetchone()
+    (journal,) = history._db.execute("PRAGMA journal_mode").fetchone()
+    assert (synchronous, journal) == (2, "wal")
+
+
+def test_a_newer_schema_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(HistoryError, match=r"has schema 99, this dropdeploy knows 1; run the version that wrote it"):
+        History(path)
+
+
+def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="to read it, be root or the agent's user"):
+        History(tmp_path / "history.db", read_only=True)
+    (tmp_path / "broken.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(HistoryError, match="not a database"):
+        History(tmp_path / "broken.db")
+
+
+async def test_the_thread_answers_in_order(tmp_path: Path) -> None:
+    thread = HistoryThread(History(tmp_path / "history.db"))
+    number = await thread.ask(lambda history: history.begin("myapp", Action.DEPLOY, UPLOAD, NOW))
+    assert await thread.ask(lambda history: history.undecided("myapp")) == (number,)
+    await thread.close()

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from dropdeploy.slots import Slots
+
+
+def test_who_finds_none_is_woken_in_order() -> None:
+    slots, woken = Slots(1), []
+    assert slots.try_take("a", lambda: woken.append("a"))
+    assert not slots.try_take("b", lambda: woken.append("b"))
+    assert not slots.try_take("c", lambda: woken.append("c"))
+    slots.give_back()
+    assert woken == ["b"]
+    assert not slots.try_take("c", lambda: woken.append("c"))  # it is not its turn
+    assert slots.try_take("b", lambda: woken.append("b"))
+    slots.give_back()
+    assert woken == ["b", "c"]
+    assert slots.try_take("c", lambda: woken.append("c"))
+
+
+def test_who_gives_up_holds_nobody_up() -> None:
+    slots, woken = Slots(1), []
+    assert slots.try_take("a", lambda: None)
+    assert not slots.try_take("b", lambda: woken.append("b"))
+    assert not slots.try_take("c", lambda: woken.append("c"))
+    slots.give_back()
+    slots.give_up("b")
+    assert woken == ["b", "c"]
+    assert slots.try_take("c", lambda: None)
+    slots.give_up("nobody")
