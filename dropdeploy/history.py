@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from dropdeploy import record
-from dropdeploy.deploy.plan import Deploy
 from dropdeploy.model import Action, Answer, Marker, Outcome, Upload
 
 T = TypeVar("T")
@@ -135,9 +134,9 @@ class History:
         assert row.lastrowid is not None
         return row.lastrowid
 
-    def intend(self, state: Deploy) -> None:
-        """Write down what is about to be done."""
-        self._db.execute("UPDATE deploys SET intent = ? WHERE id = ?", (record.dump(state), state.id))
+    def intend(self, deploy: int, intent: str) -> None:
+        """Write down what is about to be done, as text that the one who does it will understand."""
+        self._db.execute("UPDATE deploys SET intent = ? WHERE id = ?", (intent, deploy))
 
     def forget(self, deploy: int) -> None:
         """Take back a deploy that touched nothing and has no verdict: its upload will be judged anew."""
@@ -183,12 +182,12 @@ class History:
 
     # --- what the agent asks ---
 
-    def undecided(self, app: str) -> tuple[Deploy | int, ...]:
-        """Deploys that were interrupted: their last intent, or the number of one that had none yet."""
+    def undecided(self, app: str) -> tuple[tuple[int, str], ...]:
+        """Deploys that were interrupted: number and last intent, which is "" where there was none yet."""
         rows = self._db.execute(
             "SELECT id, intent FROM deploys WHERE app = ? AND reported = 0 AND status IS NULL ORDER BY id", (app,)
         )
-        return tuple(record.load(Deploy, intent) if intent else number for number, intent in rows)
+        return tuple((number, intent or "") for number, intent in rows)
 
     def unreported(self, app: str) -> tuple[Unreported, ...]:
         """Verdicts whose result file may be missing, oldest first."""

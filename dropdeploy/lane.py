@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from dropdeploy import record
 from dropdeploy.answers import Answers
 from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
@@ -231,11 +232,11 @@ class Lane:
     async def _recover(self) -> None:
         name = self.app.name
         await self._answers.open()
-        for interrupted in await self._history.ask(lambda history: history.undecided(name)):
-            if isinstance(interrupted, int):
-                await self._history.ask(partial(History.forget, deploy=interrupted))
+        for number, intent in await self._history.ask(lambda history: history.undecided(name)):
+            if intent:
+                await self._recover_deploy(record.load(plan.Deploy, intent))
             else:
-                await self._recover_deploy(interrupted)
+                await self._history.ask(partial(History.forget, deploy=number))
         await self._releases.sweep()
 
     async def _recover_deploy(self, state: plan.Deploy) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from dropdeploy import record
 from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.plan import (
@@ -82,7 +83,7 @@ class Runner:
         try:
             while state.phase is not Phase.DECIDED:
                 self._phase = state.phase
-                await self._ports.history.ask(partial(History.intend, state=state))
+                await self._ports.history.ask(partial(History.intend, deploy=state.id, intent=record.dump(state)))
                 self._tell(state, None)
                 state = advance(state, await self._perform(state))
         finally:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from dropdeploy import history as history_module
-from dropdeploy.deploy.plan import Phase, begin
 from dropdeploy.history import History, HistoryError, HistoryThread
 from dropdeploy.model import Action, Answer, Format, Marker, Outcome, Status, Upload, Version
 
@@ -39,10 +38,9 @@ def conclude(history: History, upload: Upload = UPLOAD, status: Status = Status.
 
 def test_the_course_of_a_deploy(history: History) -> None:
     number = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
-    assert history.undecided("myapp") == (number,)
-    state = replace(begin(id=number, app="myapp", request=UPLOAD, started=NOW), phase=Phase.SWAP)
-    history.intend(state)
-    assert history.undecided("myapp") == (state,)
+    assert history.undecided("myapp") == ((number, ""),)
+    history.intend(number, "about to swap")
+    assert history.undecided("myapp") == ((number, "about to swap"),)
     history.conclude(
         outcome(number, release="20260101-000000"), Answer(UPLOAD, reopens=True), {"20260101-000000": True}
     )
@@ -152,5 +150,5 @@ def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
 async def test_the_thread_answers_in_order(tmp_path: Path) -> None:
     thread = HistoryThread(History(tmp_path / "history.db"))
     number = await thread.ask(lambda history: history.begin("myapp", Action.DEPLOY, UPLOAD, NOW))
-    assert await thread.ask(lambda history: history.undecided("myapp")) == (number,)
+    assert await thread.ask(lambda history: history.undecided("myapp")) == ((number, ""),)
     await thread.close()

@@ -1,0 +1,144 @@
+"""The agent's own life: start, reload, stop, crash, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tomllib
+
+import pytest
+
+from tests.agent.world import World, build, wait_for
+
+
+def test_uploads_that_came_while_it_was_down_are_found(world: World) -> None:
+    world.put("v1.tar.gz", build("v1"))
+    world.start()
+    assert world.result("v1.tar.gz")["status"] == "deployed"
+
+
+def test_what_was_answered_is_not_answered_again(world: World) -> None:
+    world.start()
+    world.deploy("v1")
+    bad = world.deploy("v2", exit=1)
+    assert world.stop() == 0
+    world.start()
+    after = world.deploy("v3")
+    assert after["id"] == bad["id"] + 1
+    assert world.dropped() == ["v2.tar.gz"]
+
+
+def test_the_app_runs_again_after_a_restart_of_the_agent(world: World) -> None:
+    world.start()
+    world.deploy("v1")
+    assert world.stop() == 0
+    with pytest.raises(OSError, match=r"No such file|refused"):
+        world.ask()
+    world.start()
+    assert wait_for("answer", world.ask)["version"] == "v1"
+
+
+def test_a_kill_before_the_swap_is_as_before(world: World) -> None:
+    world.start()
+    world.deploy("v1")
+    before = world.live()
+    world.put("v2.tar.gz", build("v2", boot_s=0.3) + b"")
+    wait_for("work", (world.drop / "v2.tar.gz.deploying").exists)
+    world.stop(signal.SIGKILL)
+    assert world.live() >= before
+    world.start()
+    assert world.result("v2.tar.gz")["status"] == "deployed"
+    assert world.ask()["version"] == "v2"
+    assert not [name for name in world.releases() if name.startswith(".")]
+
+
+def test_a_kill_during_health_ends_in_a_verdict(world: World) -> None:
+    world.start()
+    first = world.deploy("v1")
+    world.put("v2.tar.gz", build("v2", status=500))
+
+    def step() -> bool:
+        try:
+            return tomllib.loads((world.drop / "v2.tar.gz.deploying").read_text())["step"] == "health"
+        except FileNotFoundError:
+            return False
+
+    wait_for("health", step)
+    world.stop(signal.SIGKILL)
+    assert world.live() != first["release"]
+    world.start()
+    result = world.result("v2.tar.gz")
+    assert (result["status"], result["live"]) == ("rolled-back", first["release"])
+    assert world.ask()["version"] == "v1"
+
+
+def test_sigterm_lets_a_deploy_finish(world: World) -> None:
+    world.start()
+    world.put("v1.tar.gz", build("v1", boot_s=0.8))
+
+    def step() -> bool:
+        try:
+            return tomllib.loads((world.drop / "v1.tar.gz.deploying").read_text())["step"] in ("restart", "health")
+        except FileNotFoundError:
+            return False
+
+    wait_for("restart", step)
+    assert world.stop() == 0
+    assert tomllib.loads((world.drop / "v1.tar.gz.result.toml").read_text())["status"] == "deployed"
+
+
+def test_a_second_agent_refuses_to_start(agent: World) -> None:
+    assert agent.process is not None
+    second = agent.run("run")
+    assert second.returncode == 3
+    assert f"another agent (pid {agent.process.pid}) is running on {agent.state}" in second.stderr
+
+
+def test_every_mistake_is_listed_and_nothing_starts(world: World) -> None:
+    (world.config / "dropdeploy.toml").write_text(f'state = "{world.state}"\nbus = "embeded"\nconcurency = 2\n')
+    (world.config / "apps.d" / "other.toml").write_text(f'root = "{world.root}"\ndrop = "/nowhere"\nkeep = "5"\n')
+    done = world.run("run")
+    assert done.returncode == 2
+    for told in ("embeded", 'did you mean "concurrency"', "keep", "other.toml"):
+        assert told in done.stderr, done.stderr
+
+
+def test_a_root_and_a_unit_that_are_missing_are_refused(world: World) -> None:
+    world.configure()
+    shutil.rmtree(world.root)
+    done = world.run("run")
+    assert done.returncode == 2
+    assert f'root = "{world.root}"' in done.stderr
+
+
+def test_reload_takes_a_new_configuration_and_keeps_the_old_on_a_mistake(world: World) -> None:
+    world.start()
+    world.deploy("v1")
+    assert world.process is not None
+    world.configure("keeep = 3")
+    world.process.send_signal(signal.SIGHUP)
+    wait_for("mistake in the log", lambda: 'did you mean "keep"' in world.log.read_text())
+    assert world.deploy("v2")["status"] == "deployed"
+    world.configure('rate_limit = "1/1h"')
+    world.process.send_signal(signal.SIGHUP)
+    wait_for("reload in the log", lambda: "configuration read again" in world.log.read_text())
+    rejected = world.deploy("v3")
+    assert rejected["error"]["code"] == "rate-limited"
+    assert world.ask()["version"] == "v2"
+
+
+def test_a_drop_directory_that_vanishes_and_returns(world: World) -> None:
+    world.configure(main="")
+    (world.config / "dropdeploy.toml").write_text(f'state = "{world.state}"\nbus = "embedded"\nrescan = "200ms"\n')
+    world.start()
+    world.deploy("v1")
+    shutil.rmtree(world.drop)
+    wait_for("trouble in the log", lambda: "cannot be read" in world.log.read_text())
+    world.drop.mkdir()
+    assert world.deploy("v2")["status"] == "deployed"
+
+
+def test_nobody_else_can_read_the_history(agent: World) -> None:
+    agent.deploy("v1")
+    assert os.stat(agent.state / "history.db").st_mode & 0o007 == 0
