@@ -1,0 +1,1 @@
+"""What uploaders, scripts and administrators are told, and in which form."""
