@@ -20,7 +20,7 @@ from typing import Protocol
 from dropdeploy import lock, sdnotify
 from dropdeploy.answers import Answers
 from dropdeploy.config import Mistake
-from dropdeploy.config_dir import check_paths, read_config
+from dropdeploy.config_dir import check_paths, not_built_yet, read_config
 from dropdeploy.config_keys import APPS_DIRECTORY
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
@@ -195,7 +195,7 @@ async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
     config = await asyncio.to_thread(read_config, directory)
     if isinstance(config, tuple):
         return config
-    mistakes = await asyncio.to_thread(check_paths, config, directory)
+    mistakes = (*not_built_yet(config, directory), *await asyncio.to_thread(check_paths, config, directory))
     return (*mistakes, *await _unit_mistakes(config, directory, units)) or config
 
 
@@ -219,7 +219,8 @@ async def open_units(config: Config) -> RunningUnits:
         await embedded.open()
         return embedded
     # The bindings are megabytes, and need not be installed where the supervisor is the embedded one.
-    from dropdeploy.units.systemd import BindingsError, BusAwayError, SystemdUnits  # noqa: PLC0415
+    from dropdeploy.units.systemd import BindingsError, SystemdUnits  # noqa: PLC0415
+    from dropdeploy.units.systemd_jobs import BusAwayError  # noqa: PLC0415
 
     try:
         systemd = SystemdUnits("user" if bus is Bus.USER else "system")

@@ -12,7 +12,7 @@ from pathlib import Path
 from dropdeploy.config import Mistake, SourceText, conflict_mistakes, parse_config
 from dropdeploy.config_claims import Claim, path_claims
 from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
-from dropdeploy.model import Config
+from dropdeploy.model import Config, Strategy
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -109,3 +109,18 @@ def _read_text(path: Path) -> SourceText | Mistake | None:
 
 def _reason(error: OSError) -> str:
     return "permission denied" if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or str(error)
+
+
+def not_built_yet(config: Config, directory: Path) -> tuple[Mistake, ...]:
+    """What the configuration's language has and this version has not: to ignore it would be worse than to refuse it."""
+    wanted: list[tuple[Path, str, str]] = []
+    if config.settings.listen:
+        wanted.append((directory / MAIN_FILE, "listen", config.settings.listen))
+    for app in config.apps:
+        file = directory / APPS_DIRECTORY / f"{app.name}.toml"
+        if app.strategy is Strategy.HANDOVER:
+            wanted.append((file, "strategy", app.strategy.value))
+        if app.webhook:
+            wanted.append((file, "notify.webhook", app.webhook))
+    message = "not available in this version of dropdeploy yet; leave it out"
+    return tuple(Mistake(str(file), key, f'"{value}"', message) for file, key, value in wanted)

@@ -158,7 +158,7 @@ class Lane:
             self._slots.give_up(self.app.name)
         waiting = dict.fromkeys((upload.name for upload in uploads), "held" if judgement.is_held else "queued")
         waiting |= dict.fromkeys((marker.name for marker in markers), "queued")
-        await self._desk.show_waiting(waiting)
+        await self._desk.show_waiting(waiting, self._work.request.name if self._work is not None else "")
         self._answers.show(replace(self._answers.now, queue=tuple(waiting), is_held=judgement.is_held))
 
     # --- working ---

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dropdeploy.report.dropfiles import deploying_name, remove, result_name, write_atomically
+from dropdeploy.report.dropfiles import DEPLOYING, RESULT, deploying_name, remove, remove_leftovers, result_name, write_atomically
 from dropdeploy.report.result import deploying_text, result_text, to_toml
 
 from dropdeploy.model import Outcome, Step
@@ -71,11 +71,11 @@ class Desk:
 
     # --- what waits ---
 
-    async def show_waiting(self, waiting: Mapping[str, str]) -> None:
-        """``waiting``: the step ("held", "queued") by name. Those that wait no more are taken down."""
-        for name in self._waiting.keys() - waiting.keys():
-            if name != self._at[0]:
-                await asyncio.to_thread(remove, self._directory, deploying_name(name))
+    async def show_waiting(self, waiting: Mapping[str, str], busy: str) -> None:
+        """``waiting``: the step ("held", "queued") by name; ``busy`` is what is worked on. The rest is taken down."""
+        for name in self._waiting.keys() - waiting.keys() - {busy}:
+            await self._settle()
+            await asyncio.to_thread(remove, self._directory, deploying_name(name))
         for name, step in waiting.items():
             if self._waiting.get(name) != step:
                 self._write_soon(deploying_name(name), deploying_text(step, datetime.now(UTC), ()))
@@ -112,15 +112,16 @@ class Desk:
         await self._settle()
 
     def _sweep(self) -> None:
+        remove_leftovers(self._directory)
         for name in self._listing():
-            if name.endswith(".deploying"):
+            if name.endswith(DEPLOYING):
                 remove(self._directory, name)
 
     def _drop_old_results(self) -> None:
         """The newest ``keep_results`` stay."""
         times: list[tuple[int, str]] = []
         for name in self._listing():
-            if name.endswith(".result.toml"):
+            if name.endswith(RESULT):
                 with contextlib.suppress(OSError):
                     times.append((os.lstat(self._directory / name).st_mtime_ns, name))
         for _, name in sorted(times, reverse=True)[self._keep_results :]:
