@@ -1,0 +1,78 @@
+"""Boxes for tests. What a box's journal says since a failed test began is shown with the failure."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.box.machine import Box, obstacle
+from tests.box.server import Server
+from tests.box.tree import DEFAULT_SUITE
+
+JOURNAL_LINES = 150
+
+# These run in the box: see test_inside.py.
+collect_ignore = ["inside"]
+
+boxes = pytest.StashKey[list[Box]]()
+began = pytest.StashKey[float]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[boxes] = []
+
+
+@pytest.fixture(scope="session")
+def new_box(pytestconfig: pytest.Config) -> Iterator[Callable[[], Box]]:
+    """Boots another box, in half a second. It is removed when the tests end."""
+    problem = obstacle()
+    if problem is not None:
+        pytest.exit(problem, returncode=3)
+    suite = os.environ.get("DROPDEPLOY_BOX_SUITE", DEFAULT_SUITE)
+    with ExitStack() as stack:
+
+        def boot() -> Box:
+            box = stack.enter_context(Box(suite))
+            pytestconfig.stash[boxes].append(box)
+            return box
+
+        yield boot
+
+
+@pytest.fixture(scope="session")
+def server(new_box: Callable[[], Box]) -> Server:
+    """A box with dropdeploy installed, for all tests that can share it: each brings apps of its own."""
+    return Server(new_box())
+
+
+@pytest.fixture(scope="session")
+def box(server: Server) -> Box:
+    """The box of ``server``."""
+    return server.box
+
+
+@pytest.fixture
+def fresh_server(new_box: Callable[[], Box]) -> Iterator[Server]:
+    """A server of the test's own, to crash and to reboot."""
+    server = Server(new_box())
+    yield server
+    server.box.crash()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[began] = time.time()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    report: pytest.TestReport = (yield).get_result()
+    if report.failed:
+        for box in item.config.stash[boxes]:
+            if box.is_running:
+                journal = box.journal(since=item.stash[began], lines=JOURNAL_LINES)
+                report.sections.append((f"journal of {box.name} since the test began", journal))

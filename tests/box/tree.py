@@ -1,0 +1,162 @@
+"""The Debian tree that boxes boot from: made once by mmdebstrap, then kept and never written to.
+
+``python3 -m tests.box.tree [SUITE]`` makes it (under a minute) and prints where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from tests.box import cache
+
+DEFAULT_SUITE = "bookworm"
+
+PACKAGES = (
+    # a server as its administrator finds it
+    "systemd-sysv",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "polkitd",
+    "openssh-server",
+    "sudo",
+    "ca-certificates",
+    "iproute2",
+    "procps",
+    "acl",
+    # what the agent needs, as the distribution ships it
+    "python3",
+    "python3-aiohttp",
+    "python3-gi",
+    "python3-pydbus",
+    "python3-tomli-w",
+    "python3-venv",
+    "python3-watchdog",
+    "python3-zstandard",
+    # what its unit tests need
+    "python3-hypothesis",
+    "python3-pytest",
+    "python3-pytest-asyncio",
+    # apps, and clients that upload
+    "nodejs",
+    "curl",
+    "lftp",
+    "openssh-client",
+    "rsync",
+    "bzip2",
+    "xz-utils",
+    "zip",
+    "zstd",
+)
+
+DPKG_OPTIONS = tuple(
+    f"path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man", "nodejs/npm", "icons")
+)
+
+# What wakes up by itself has no place in a test. {id} is the machine's identity: with one, no boot is a "first" boot
+# and the journal outlives a reboot.
+HOOKS = (
+    'rm -f "$1"/etc/systemd/system/*/*.timer',
+    'printf "127.0.0.1 localhost box\\n::1 localhost\\n" > "$1/etc/hosts"',
+    'echo box > "$1/etc/hostname"',
+    'echo {id} > "$1/etc/machine-id"',
+    'mkdir -p "$1/var/log/journal"',
+)
+
+
+class TreeError(Exception):
+    """mmdebstrap did not make the tree; the message holds its last lines."""
+
+
+def tree(suite: str = DEFAULT_SUITE) -> Path:
+    """The tree of this suite, made when it is not in the cache yet."""
+    recipe = json.dumps([suite, PACKAGES, DPKG_OPTIONS, HOOKS])
+    trees = cache.directory("trees")
+    with cache.entry(trees, f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}") as place:
+        if not place.exists():
+            building = trees / f".building-{place.name}"
+            shutil.rmtree(building, ignore_errors=True)
+            _build(suite, building)
+            building.rename(place)
+    return place
+
+
+def _build(suite: str, place: Path) -> None:
+    hooks = [hook.replace("{id}", uuid.uuid4().hex) for hook in HOOKS]
+    sources = _sources(suite)
+    if any(source.startswith("deb https:") for source in sources):
+        # apt in the tree fetches before the tree has certificates of its own.
+        bundle = "/etc/ssl/certs/ca-certificates.crt"
+        hooks_first = [f'mkdir -p "$1/etc/ssl/certs" && cp {bundle} "$1{bundle}"']
+    else:
+        hooks_first = []
+    command = [
+        # Its mounts vanish with it, whatever interrupts it.
+        *("unshare", "--mount", "--"),
+        *("mmdebstrap", "--mode=root", "--variant=apt", "--format=directory"),
+        f"--include={','.join(PACKAGES)}",
+        *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
+        *(f"--aptopt={option}" for option in _apt_options()),
+        *(f"--setup-hook={hook}" for hook in hooks_first),
+        *(f"--customize-hook={hook}" for hook in hooks),
+        *(suite, str(place), *sources),
+    ]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.splitlines()[-25:])
+        raise TreeError(f"{shlex.join(command)}\nended with {done.returncode}:\n{tail}")
+
+
+def _sources(suite: str) -> list[str]:
+    """sources.list lines that use the mirrors this machine uses; empty (mmdebstrap's default) where it is no Debian."""
+    release = Path("/etc/os-release").read_text()
+    codename = re.search(r'^VERSION_CODENAME="?(\w+)', release, re.MULTILINE)
+    if not re.search(r'^ID="?debian"?$', release, re.MULTILINE) or codename is None:
+        return []
+    targets = _index_targets()
+    if not targets:
+        # apt tells its targets only once it has fetched their lists.
+        subprocess.run(["apt-get", "-qq", "update"], stdin=subprocess.DEVNULL, check=True)
+        targets = _index_targets()
+    lines = []
+    for kind in ("", "-updates", "-security"):
+        for uri, name, component, origin in targets:
+            if (name, component, origin) == (codename[1] + kind, "main", "Debian"):
+                lines.append(f"deb {uri} {suite}{kind} main")
+    return list(dict.fromkeys(lines))
+
+
+def _index_targets() -> list[list[str]]:
+    form = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [line.split("|") for line in listed.splitlines()]
+
+
+def _apt_options() -> list[str]:
+    """How this machine's apt reaches its mirrors: proxies, certificates, and checks that it was told to leave out."""
+    dump = subprocess.run(["apt-config", "dump", "--no-empty"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r'^(Acquire::(?:https?::|Check-|Retries).*".*");$', dump, re.MULTILINE)
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    try:
+        print(tree(*sys.argv[1:]))
+    except TreeError as error:
+        sys.exit(str(error))
