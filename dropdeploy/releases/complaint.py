@@ -1,0 +1,37 @@
+"""What the kernel's refusals mean to the person who uploaded."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+
+from dropdeploy.model import ErrorCode, Fault
+
+
+def agent_user() -> str:
+    """The user as whom the agent runs, for hints."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no name for this number
+        return str(os.geteuid())
+
+
+def fault_of(error: OSError, doing: str, where: str) -> Fault:
+    """A fault for an OSError. ``doing`` completes "could not …", ``where`` is the directory to look at."""
+    message = f"could not {doing}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Fault(ErrorCode.NO_SPACE, message, space_hint(where))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Fault(ErrorCode.NOT_AUTHORISED, message, rights_hint(where))
+    return Fault(ErrorCode.INTERNAL, message, f"look at {where} and at the agent's journal")
+
+
+def space_hint(where: str) -> str:
+    """What to do where there is no space."""
+    return f"make room on the file system of {where}, or keep fewer releases (`keep`)"
+
+
+def rights_hint(where: str) -> str:
+    """What to do where the agent may not write."""
+    return f"the agent's user ({agent_user()}) needs to own {where}, or to have read, write and search permission on it"

@@ -1,0 +1,25 @@
+"""How large an upload will be once unpacked, as far as its format tells without unpacking."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from dropdeploy.model import Format, Source
+from dropdeploy.releases.refusal import Refusal
+from dropdeploy.releases.zipdir import Directory
+
+
+def estimate_unpacked(source: Source) -> int:
+    """Bytes, at the least; only a hint, for whoever made the upload can make it say anything. Raises OSError."""
+    if source.format is Format.DIRECTORY:
+        return 0
+    if source.format is Format.TAR_GZ and source.size > 18:
+        # ISIZE, RFC 1952: of the last member, modulo 4 GiB.
+        return max(source.size, int.from_bytes(os.pread(source.fd, 4, source.size - 4), "little"))
+    if source.format is Format.ZIP:
+        try:
+            return Directory(source.fd, source.size).unpacked_size()
+        except (Refusal, struct.error):  # it will be told when it is unpacked
+            return source.size
+    return source.size

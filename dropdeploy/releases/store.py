@@ -1,0 +1,333 @@
+"""The releases of one app on disk: the port ``Releases`` of the deploys."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from dropdeploy.model import (
+    Accept,
+    ErrorCode,
+    Fault,
+    Percent,
+    Pruned,
+    Source,
+    Survey,
+    Unpacked,
+    parse_release_id,
+)
+from dropdeploy.releases import swap
+from dropdeploy.releases.complaint import fault_of, rights_hint, space_hint
+from dropdeploy.releases.completion import in_thread
+from dropdeploy.releases.estimate import estimate_unpacked
+from dropdeploy.releases.group import find_group, grant_group, prepare_group
+from dropdeploy.releases.kernel import flush_file_system, rename_new
+from dropdeploy.releases.removal import DIRECTORY_FLAGS, remove_entry
+from dropdeploy.releases.shared import link_shared
+from dropdeploy.releases.unpack import run_unpacker
+
+_LOG = logging.getLogger(__name__)
+_STAGING = ".staging-"
+_PRUNED = ".pruned-"
+_OPEN_MODE = 0o755  # the app, another user, goes through it
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Descriptors of the app's directory and of its ``releases/``."""
+
+    root: int
+    releases: int
+
+
+class AppReleases:
+    """``Releases`` for the app in the directory ``root``.
+
+    ``group`` is the configured one, empty for that of ``root``; ``shared``, ``strip`` and ``accept`` are as in the
+    app's file. File work runs in threads and, once begun, to its end, also when the caller is cancelled: nobody comes
+    upon a half-made step that still goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        group: str = "",
+        shared: tuple[str, ...] = (),
+        strip: int = 0,
+        accept: Accept | None = None,
+    ) -> None:
+        self._root = str(root)
+        self._group = group
+        self._shared = shared
+        self._strip = strip
+        self._accept = accept or Accept()
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    async def survey(self) -> Survey | Fault:
+        """See the port."""
+        return await self._run("look at the releases", self._survey)
+
+    def _survey(self) -> Survey:
+        try:
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return Survey(False, False, "", False, (), 0)
+        try:
+            live = swap.live_release(root)
+            system = os.fstatvfs(root)
+            return Survey(
+                has_root=True,
+                is_blocked=swap.is_blocked(root),
+                live=live,
+                live_is_whole=bool(live) and os.path.isdir(f"{self._root}/{swap.RELEASES}/{live}"),
+                releases=_list_releases(root),
+                free_bytes=system.f_bavail * system.f_frsize,
+            )
+        finally:
+            os.close(root)
+
+    async def unpacked_size(self, source: Source) -> int:
+        """See the port."""
+        size = await self._run("read the upload", lambda: estimate_unpacked(source))
+        return size if isinstance(size, int) else source.size
+
+    # --- making -----------------------------------------------------------------------------------------
+
+    async def unpack(self, source: Source, release: str, percent: Percent) -> Unpacked | Fault:
+        """See the port."""
+        _check_id(release)
+        staging = await self._run("make a staging directory", lambda: self._make_staging(release))
+        if isinstance(staging, Fault):
+            return staging
+        unpacked: Unpacked | Fault | None = None
+        try:
+            unpacked = await run_unpacker(
+                source, staging, strip=self._strip, accept=self._accept, beyond=self._shared, percent=percent
+            )
+        finally:
+            os.close(staging)
+            if not isinstance(unpacked, Unpacked):
+                await self._run("remove the staging directory", lambda: self._remove(_STAGING + release))
+        return self._with_place(unpacked) if isinstance(unpacked, Fault) else unpacked
+
+    def _make_staging(self, release: str) -> int:
+        """An empty staging directory, whose descriptor is returned; ``releases/`` is made when missing."""
+        with self._places(is_making=True) as places:
+            name = _STAGING + release
+            remove_entry(places.releases, os.fsencode(name))
+            os.mkdir(name, 0o700, dir_fd=places.releases)
+            staging = os.open(name, DIRECTORY_FLAGS, dir_fd=places.releases)
+            try:
+                gid = find_group(self._group, places.root)
+                # A group that does not exist, or cannot be set, is the next step's affair.
+                prepare_group(staging, gid if isinstance(gid, int) else os.getegid())
+            except BaseException:
+                os.close(staging)
+                raise
+            return staging
+
+    def _with_place(self, fault: Fault) -> Fault:
+        """The unpacker knows no paths; its faults about the place are completed here."""
+        releases = f"{self._root}/{swap.RELEASES}"
+        if fault.code is ErrorCode.NO_SPACE:
+            return replace(fault, hint=space_hint(releases))
+        if fault.code is ErrorCode.NOT_AUTHORISED:
+            return replace(fault, hint=rights_hint(releases))
+        return fault
+
+    async def finish(self, release: str) -> str | Fault:
+        """See the port."""
+        _check_id(release)
+        return await self._run(f"finish release {release}", lambda: self._finish(release))
+
+    def _finish(self, release: str) -> str | Fault:
+        with self._places() as places:
+            try:
+                staging = os.open(_STAGING + release, DIRECTORY_FLAGS, dir_fd=places.releases)
+            except FileNotFoundError:
+                if release in _list_releases(places.root):
+                    return "finished before"
+                return Fault(ErrorCode.INTERNAL, f"there is nothing to finish for release {release}", "upload it again")
+            try:
+                gid = find_group(self._group, places.root)
+                if isinstance(gid, Fault):
+                    return gid
+                fault = link_shared(places.root, self._root, staging, self._shared, gid)
+                if fault is not None:
+                    return fault
+                detail = grant_group(staging, gid, self._group)
+                if isinstance(detail, Fault):
+                    return detail
+                flush_file_system(staging)
+            finally:
+                os.close(staging)
+            try:
+                rename_new(places.releases, _STAGING + release, release)
+            except FileExistsError:
+                return Fault(
+                    ErrorCode.INTERNAL,
+                    f"{self._root}/{swap.RELEASES}/{release} exists already",
+                    "remove it, or upload again for a newer release",
+                )
+            os.fsync(places.releases)
+        linked = f"{len(self._shared)} shared {'entry' if len(self._shared) == 1 else 'entries'} linked, "
+        return (linked if self._shared else "") + detail
+
+    # --- the link ---------------------------------------------------------------------------------------
+
+    async def swap(self, release: str) -> Fault | None:
+        """See the port. ``release`` may also be a directory in ``releases/`` that somebody made by hand."""
+        if "/" in release or release.startswith(".") or not release:
+            raise ValueError(f"{release!r} is no release")
+        return await self._run(f"swap to release {release}", lambda: self._swap(release))
+
+    def _swap(self, release: str) -> Fault | None:
+        with self._places() as places:
+            return swap.swap_link(places.root, self._root, release)
+
+    async def unlink(self) -> Fault | None:
+        """See the port."""
+        return await self._run(f"remove {swap.LINK}", self._unlink)
+
+    def _unlink(self) -> Fault | None:
+        with self._places() as places:
+            return swap.unlink_link(places.root, self._root)
+
+    # --- removing ---------------------------------------------------------------------------------------
+
+    async def discard(self, release: str) -> Fault | None:
+        """See the port."""
+        _check_id(release)
+        return await self._run(f"remove release {release}", lambda: self._discard(release))
+
+    def _discard(self, release: str) -> Fault | None:
+        self._remove(_STAGING + release)
+        reason = self._retire(release)
+        return Fault(ErrorCode.INTERNAL, f"release {release} is not removed: {reason}", "") if reason else None
+
+    async def prune(self, releases: Iterable[str]) -> Pruned:
+        """See the port."""
+        removed: list[str] = []
+        failed: list[tuple[str, str]] = []
+        for release in releases:
+            _check_id(release)
+            reason = await self._run(f"remove release {release}", lambda release=release: self._retire(release))  # type: ignore[misc]
+            if isinstance(reason, Fault):
+                failed.append((release, reason.message))
+            elif reason:
+                failed.append((release, reason))
+            else:
+                removed.append(release)
+        return Pruned(tuple(removed), tuple(failed))
+
+    def _retire(self, release: str) -> str:
+        """Remove a release; returns why not, if not. From its new name on it is a release no more."""
+        with self._places() as places:
+            if swap.live_release(places.root) == release:
+                return "it is live"
+            name = _PRUNED + release
+            remove_entry(places.releases, os.fsencode(name))
+            try:
+                os.rename(release, name, src_dir_fd=places.releases, dst_dir_fd=places.releases)
+            except FileNotFoundError:
+                return ""
+            os.fsync(places.releases)  # before the first file goes, or a power cut could leave half a release
+            remove_entry(places.releases, os.fsencode(name))
+        return ""
+
+    def _remove(self, name: str) -> None:
+        try:
+            with self._places() as places:
+                remove_entry(places.releases, os.fsencode(name))
+        except FileNotFoundError:
+            return
+
+    async def sweep(self, keep: Iterable[str] = ()) -> None:
+        """See the port. What cannot be removed is logged, and tried again the next time."""
+        kept = frozenset(keep)
+        fault = await self._run("clean up after a crash", lambda: self._sweep(kept))
+        if fault is not None:
+            _LOG.warning("%s: %s", self._root, fault.message)
+
+    def _sweep(self, keep: frozenset[str]) -> None:
+        try:
+            with self._places() as places:
+                swap.remove_leftover(places.root)
+                for name in os.listdir(places.releases):
+                    if name.startswith(_PRUNED) or (
+                        name.startswith(_STAGING) and name.removeprefix(_STAGING) not in keep
+                    ):
+                        self._try_to_remove(places.releases, name)
+        except FileNotFoundError:
+            return
+
+    def _try_to_remove(self, releases: int, name: str) -> None:
+        try:
+            remove_entry(releases, os.fsencode(name))
+        except OSError as error:
+            _LOG.warning("could not remove %s/%s/%s: %s", self._root, swap.RELEASES, name, error.strerror)
+
+    # --- the ground -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _places(self, *, is_making: bool = False) -> Iterator[_Places]:
+        """Descriptors of where the releases are, ``releases/`` being made first if so asked."""
+        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if is_making:
+                _make_releases(root)
+            releases = os.open(swap.RELEASES, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+            try:
+                yield _Places(root, releases)
+            finally:
+                os.close(releases)
+        finally:
+            os.close(root)
+
+    async def _run(self, doing: str, work: Callable[[], T]) -> T | Fault:
+        try:
+            return await in_thread(work)
+        except OSError as error:
+            return fault_of(error, doing, self._root)
+
+
+def _make_releases(root: int) -> None:
+    try:
+        os.mkdir(swap.RELEASES, _OPEN_MODE, dir_fd=root)
+    except FileExistsError:
+        return
+    os.chmod(swap.RELEASES, _OPEN_MODE, dir_fd=root)  # whatever the agent's umask is
+    os.fsync(root)
+
+
+def _list_releases(root: int) -> tuple[str, ...]:
+    """The ids of the releases there are, in ascending order, which is the order of their making."""
+    try:
+        fd = os.open(swap.RELEASES, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    try:
+        with os.scandir(fd) as entries:
+            return tuple(
+                sorted(
+                    entry.name
+                    for entry in entries
+                    if parse_release_id(entry.name) is not None and entry.is_dir(follow_symlinks=False)
+                )
+            )
+    finally:
+        os.close(fd)
+
+
+def _check_id(release: str) -> None:
+    if parse_release_id(release) is None:
+        raise ValueError(f"{release!r} is no release id")

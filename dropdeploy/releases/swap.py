@@ -1,0 +1,105 @@
+"""The live link: `app`, which at every instant leads to a whole release."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from dropdeploy.model import ErrorCode, Fault
+
+LINK = "app"
+RELEASES = "releases"
+_TEMPORARY = ".app.swap"
+
+
+def live_release(root: int) -> str:
+    """The release that `app` in the directory ``root`` leads to; empty when it is no link into ``releases/``."""
+    try:
+        target = os.readlink(LINK, dir_fd=root)
+    except OSError:
+        return ""
+    directory, _, name = target.removeprefix("./").rstrip("/").rpartition("/")
+    if name in ("", ".", "..") or not _is_releases(root, directory):
+        return ""
+    return name
+
+
+def _is_releases(root: int, directory: str) -> bool:
+    """Whether a link's target names ``releases/``; somebody may have made the link by hand, with a full path."""
+    if directory == RELEASES:
+        return True
+    try:
+        return os.path.samestat(os.stat(directory, dir_fd=root), os.stat(RELEASES, dir_fd=root))
+    except OSError:
+        return False
+
+
+def is_blocked(root: int) -> bool:
+    """Whether something that is no symbolic link stands where `app` belongs."""
+    try:
+        return not stat.S_ISLNK(os.lstat(LINK, dir_fd=root).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def blocked(path: str) -> Fault:
+    """The fault for that; ``path`` is the app's directory."""
+    return Fault(
+        ErrorCode.APP_PATH_BLOCKED,
+        f"{path}/{LINK} is not a symbolic link, and nothing but a link can be swapped",
+        f"move {path}/{LINK} away, or point `root` to another directory",
+    )
+
+
+def swap_link(root: int, path: str, release: str) -> Fault | None:
+    """Point `app` in the directory ``root`` (whose name is ``path``, for messages) to ``release``.
+
+    rename(2) puts the new link in the old one's place, so that no instant is without one; fsync(2) of the
+    directory puts that on disk. Raises OSError.
+    """
+    target = f"{RELEASES}/{release}"
+    try:
+        is_whole = stat.S_ISDIR(os.lstat(target, dir_fd=root).st_mode)
+    except FileNotFoundError:
+        is_whole = False
+    if not is_whole:
+        return Fault(
+            ErrorCode.NO_SUCH_RELEASE,
+            f"there is no release {release} in {path}/{RELEASES}",
+            "see status.toml for the releases there are",
+        )
+    if is_blocked(root):
+        return blocked(path)
+    remove_leftover(root)
+    os.symlink(target, _TEMPORARY, dir_fd=root)
+    try:
+        os.rename(_TEMPORARY, LINK, src_dir_fd=root, dst_dir_fd=root)
+    except OSError as error:
+        remove_leftover(root)
+        if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):  # it came between the look and the rename
+            return blocked(path)
+        raise
+    os.fsync(root)
+    return None
+
+
+def unlink_link(root: int, path: str) -> Fault | None:
+    """Remove `app`, if it is a symbolic link. Raises OSError."""
+    remove_leftover(root)
+    if is_blocked(root):
+        return blocked(path)
+    try:
+        os.unlink(LINK, dir_fd=root)
+    except FileNotFoundError:
+        return None
+    os.fsync(root)
+    return None
+
+
+def remove_leftover(root: int) -> None:
+    """Remove what a crash between the two calls of a swap left."""
+    try:
+        os.unlink(_TEMPORARY, dir_fd=root)
+    except FileNotFoundError:
+        return

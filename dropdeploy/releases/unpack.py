@@ -1,0 +1,142 @@
+"""The agent's side of the unpacker: start it, listen to it, kill it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import dropdeploy
+from dropdeploy.model import Accept, ErrorCode, Fault, Format, Percent, Source, Unpacked
+from dropdeploy.releases.completion import complete
+
+_LOG = logging.getLogger(__name__)
+_LINE = 64 << 10
+_STDERR = 16 << 10
+
+
+async def run_unpacker(
+    source: Source, staging: int, *, strip: int, accept: Accept, beyond: Sequence[str], percent: Percent
+) -> Unpacked | Fault:
+    """Unpack ``source`` into the directory whose descriptor is ``staging``, in a process of its own.
+
+    When cancelled the process is killed, and gone when CancelledError is raised. What it has written stays, for
+    the caller to remove. ``beyond`` are the places of shared entries. Of what the process says only numbers, one
+    digest and a fault's texts are taken, each for what it must be.
+    """
+    job = {
+        "source": source.fd,
+        "staging": staging,
+        "tap": source.tap,
+        "format": str(source.format),
+        "size": source.size,
+        "strip": strip,
+        "max_bytes": accept.max_unpacked,
+        "max_entries": accept.max_entries,
+        "beyond": [entry.strip("/") for entry in beyond],
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-S", "-m", "dropdeploy.releases.unpacker", json.dumps(job),
+        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE, start_new_session=True,
+        pass_fds=[fd for fd in (source.fd, staging, source.tap) if fd is not None],
+        env={**os.environ, "PYTHONPATH": _module_path()},
+    )  # fmt: skip
+    try:
+        return await _listen(process, source, percent)
+    finally:
+        await _end(process)
+
+
+def _module_path() -> str:
+    """Where the agent finds its modules; the child, started without site for speed, must find the same ones."""
+    own = str(Path(dropdeploy.__file__).resolve().parent.parent)
+    return os.pathsep.join([own, *(path for path in sys.path if path and path != own)])
+
+
+async def _listen(process: Process, source: Source, percent: Percent) -> Unpacked | Fault:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = asyncio.ensure_future(_last_bytes(process.stderr))
+    try:
+        verdict: Unpacked | Fault | None = None
+        while line := await process.stdout.readline():
+            report = json.loads(line)
+            if "read" in report and source.format is not Format.DIRECTORY and source.size:
+                percent(min(100.0, 100.0 * int(report["read"]) / source.size))
+            elif "done" in report:
+                verdict = _unpacked(report["done"])
+            elif "fault" in report:
+                verdict = _fault(report["fault"])
+        status = await process.wait()
+        said = await errors
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _LOG.exception("the unpacker said something strange")
+        return Fault(ErrorCode.INTERNAL, f"the unpacker's answer makes no sense ({error})", "see the agent's journal")
+    finally:
+        errors.cancel()
+        await asyncio.wait([errors])
+    if said:
+        _LOG.error("the unpacker: %s", said)
+    if status == 0 and isinstance(verdict, Unpacked):
+        percent(100.0)
+        return verdict
+    if isinstance(verdict, Fault):
+        return verdict
+    return _death(status, said)
+
+
+def _unpacked(report: dict[str, object]) -> Unpacked:
+    counts = [report["bytes"], report["entries"], report["unpacked_bytes"]]
+    size, entries, unpacked = [count for count in counts if isinstance(count, int) and count >= 0]
+    sha256 = str(report["sha256"])
+    if sha256 and len(bytes.fromhex(sha256)) != 32:
+        raise ValueError("not a SHA-256 digest")
+    return Unpacked(bytes=size, sha256=sha256, entries=entries, unpacked_bytes=unpacked)
+
+
+def _fault(report: dict[str, object]) -> Fault:
+    return Fault(ErrorCode(str(report["code"])), str(report["message"]), str(report["hint"]))
+
+
+def _death(status: int, said: str) -> Fault:
+    """It ended without a verdict."""
+    if status == -signal.SIGKILL:
+        return Fault(
+            ErrorCode.INTERNAL,
+            "the unpacker was killed (SIGKILL), most likely because the memory did not suffice",
+            "look for the kernel's OOM killer with journalctl -k, and give the agent more memory",
+        )
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+    return Fault(ErrorCode.INTERNAL, f"the unpacker {how} without a verdict", "see the agent's journal", said)
+
+
+async def _last_bytes(stream: asyncio.StreamReader) -> str:
+    """What the process says when it fails unexpectedly: the end of it, for the journal."""
+    kept = b""
+    while data := await stream.read(_STDERR):
+        kept = (kept + data)[-_STDERR:]
+    return kept.decode("utf-8", "backslashreplace").strip()
+
+
+async def _end(process: Process) -> None:
+    """See that the process is gone and its pipes are closed, cancelled or not."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+    await complete(_drain(process))  # SIGKILL takes a moment, and nobody may remove the files before
+
+
+async def _drain(process: Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(_LINE):
+            pass
+    await process.wait()
