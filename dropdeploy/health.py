@@ -81,6 +81,7 @@ class _Check:
         # What the server does now, and since when without a change.
         self._did = ""
         self._did_since = self._started
+        self._has_been_good = False
 
     async def run(self) -> HealthReport:
         good = await self._await_good()
@@ -101,14 +102,14 @@ class _Check:
         """The answer that makes it healthy, or None when the time is over."""
         deadline = self._started + self._check.timeout_s
         pauses = _growing_pauses(self._check.interval_s)
-        in_a_row, has_been_good = 0, False
+        in_a_row = 0
         while True:
             answer = await self._ask(deadline - self._now())
             in_a_row = in_a_row + 1 if answer.is_good else 0
             if in_a_row == self._check.successes:
                 return answer
-            if answer.is_good and not has_been_good:
-                has_been_good = True
+            if answer.is_good and not self._has_been_good:
+                self._has_been_good = True
                 pauses = _growing_pauses(self._check.interval_s)
             remaining_s = deadline - self._now()
             if remaining_s < 2 * FIRST_PAUSE_S:
@@ -145,7 +146,7 @@ class _Check:
     def _why_never_good(self) -> str:
         url, count = self._check.url, _count(self._attempts)
         whole_s, same_s = self._now() - self._started, self._now() - self._did_since
-        if self._check.successes > 1 and self._last_status in self._check.status:
+        if self._has_been_good:
             return (
                 f"{url} never answered well {self._check.successes} times in a row within {show_seconds(whole_s)} "
                 f"({count}), last it {self._did}"
