@@ -88,6 +88,7 @@ class Agent:
 
     async def run(self) -> None:
         """Run until stopped."""
+        await take_up(self._units, self._config)
         for app in self._config.apps:
             await self._start(app)
         sdnotify.notify("READY=1", self._status())
@@ -182,6 +183,7 @@ class Agent:
         stale = [name for name, running in self._running.items() if wanted.get(name) != running.lane.app]
         await asyncio.gather(*(self._end(name) for name in stale))
         self._config = Config(self._config.settings, config.apps)
+        await take_up(self._units, self._config)
         for name, app in wanted.items():
             if name not in self._running:
                 await self._start(app)
@@ -200,7 +202,9 @@ async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
 
 
 async def _unit_mistakes(config: Config, directory: Path, units: Units) -> list[Mistake]:
-    mistakes = []
+    mistakes: list[Mistake] = []
+    if config.settings.bus is Bus.EMBEDDED:
+        return mistakes  # there is what the configuration defines
     for app in config.apps:
         unit = await units.inspect(app.unit)
         if not isinstance(unit, Fault) and unit.load_state == "not-found":
@@ -228,6 +232,15 @@ async def open_units(config: Config) -> RunningUnits:
     except (BindingsError, BusAwayError) as error:
         raise UnavailableError(str(error)) from error
     return systemd
+
+
+async def take_up(units: Units, config: Config) -> None:
+    """Where the supervisor is the embedded one: define the units, and start what has a release, as a boot would."""
+    if not isinstance(units, EmbeddedUnits):
+        return
+    await units.redefine(embedded_definitions(config))
+    for unit, fault in (await units.start_all()).items():
+        logger.error("%s does not start: %s", unit, fault.message)
 
 
 def embedded_definitions(config: Config) -> dict[str, tuple[EmbeddedUnit, Path]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -87,12 +88,15 @@ class History:
         """Open, or make, the database. Raises HistoryError."""
         try:
             self._db = self._connect(path, read_only)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise HistoryError(f"{path}: {error}; {_remedy(path, read_only)}") from error
 
     @staticmethod
     def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-        mode = "ro" if read_only else "rwc"
+        if not read_only:
+            # Metadata of uploads may be confidential; SQLite gives its other files the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640))
+        mode = "ro" if read_only else "rw"
         db = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA busy_timeout = 5000")
         if not read_only:

@@ -23,7 +23,7 @@ from dropdeploy.deploy.runner import Runner, unconfigured
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
 from dropdeploy.history import History
 from dropdeploy.intake.dropdir import DropDirectory
-from dropdeploy.intake.judge import Judgement, Memory, judge, remember_short
+from dropdeploy.intake.judge import Judgement, Memory, judge, remember_news, remember_short
 from dropdeploy.model import Action, App, ErrorCode, Fault, Format, Marker, Status, Upload
 from dropdeploy.slots import Slots
 
@@ -119,11 +119,11 @@ class Lane:
             return self._rescan_s
         self._note_trouble("")
         judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
-        self._memory = judgement.memory
         busy = self._work.request.name if self._work is not None else ""
-        for name in judgement.fresh:
-            if name != busy:
-                await self._desk.forget_result(name)
+        fresh = frozenset(judgement.fresh)
+        self._memory = remember_news(judgement.memory, fresh & {busy})
+        for name in fresh - {busy}:
+            await self._desk.forget_result(name)
         for entry in judgement.cancels:
             stopped = self._runner.cancel()
             logger.info("%s: cancel: %s", self.app.name, "stopping" if stopped else "nothing that could be stopped")

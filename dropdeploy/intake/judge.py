@@ -46,11 +46,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one look leaves for the next. ``short`` are uploads that turned out to be short when they were read."""
+    """What one look leaves for the next. ``short`` are uploads that turned out to be short when they were read;
+    ``news`` are names whose older result could not be taken down yet."""
 
     seen: Mapping[str, Seen] = field(default_factory=dict)
     order: Mapping[str, tuple[Upload | Marker, int]] = field(default_factory=dict)
     short: Mapping[str, tuple[Upload, Fault]] = field(default_factory=dict)
+    news: frozenset[str] = frozenset()
     count: int = 0
 
 
@@ -124,6 +126,11 @@ def judge(
         cancels=tuple(entry for entry in listing if _marker(entry) is MarkerName.CANCEL),
         look_again_s=min(waits, default=None),
     )
+
+
+def remember_news(memory: Memory, names: frozenset[str]) -> Memory:
+    """These names' results could not be taken down: their uploads are being worked on."""
+    return replace(memory, news=names)
 
 
 def remember_short(memory: Memory, upload: Upload, fault: Fault) -> Memory:
@@ -301,7 +308,9 @@ def _fresh(look: _Look, memory: Memory, verdicts: list[tuple[Entry, _Found]]) ->
     """Names whose upload is new or changed with this look, and has no answer."""
     for entry, found in verdicts:
         names = {entry.name, entry.name + READY}
-        has_news = any(look.seen[name] != memory.seen.get(name) for name in names & look.seen.keys())
+        has_news = entry.name in memory.news or any(
+            look.seen[name] != memory.seen.get(name) for name in names & look.seen.keys()
+        )
         if has_news and not isinstance(found, _Nothing):
             yield entry.name
 
