@@ -59,6 +59,7 @@ class Lane:
         self._memory = Memory()
         self._work: Work | None = None
         self._is_closing = False
+        self._is_deciding = False
         self._trouble = ""
 
     # --- from outside ---
@@ -96,7 +97,7 @@ class Lane:
         self._is_closing = True
         self.wake()
         work = self._work
-        if work is not None and not self._runner.can_be_interrupted:
+        if work is not None and (self._is_deciding or not self._runner.can_be_interrupted):
             await asyncio.wait((work.task,), timeout=grace_s)
         if work is not None and not work.task.done():
             logger.info("%s: %s is left for the next start", self.app.name, work.request.name)
@@ -196,6 +197,13 @@ class Lane:
 
     async def _finish(self, state: plan.Deploy) -> None:
         """Give the verdict; or none yet, when the upload may still become something else."""
+        self._is_deciding = True
+        try:
+            await self._decide(state)
+        finally:
+            self._is_deciding = False
+
+    async def _decide(self, state: plan.Deploy) -> None:
         if state.fault is not None and isinstance(state.request, Upload) and self._may_change(state.request, state):
             await self._put_off(state.request, state, state.fault)
             return

@@ -379,7 +379,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What the health check saw. ``detail`` reads as a sentence's end: "answered 500 for 120 s (24 attempts)"."""
+    """What the health check saw. ``detail`` is a sentence: "http://… answered 500 for 120 s"."""
 
     healthy: bool
     attempts: int
