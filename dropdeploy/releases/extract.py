@@ -11,8 +11,6 @@ from dropdeploy.releases.refusal import corrupt, show
 from dropdeploy.releases.tarball import DIRECTORY, FILE, SYMLINK, Entry, TarReader
 from dropdeploy.releases.tree import MAX_TARGET, Tree, set_time
 
-_STEP = 1 << 20
-
 
 def unpack_tar(chunks: Iterable[bytes], tree: Tree) -> None:
     """Unpack the tar archive that ``chunks`` makes up, to its proven end."""
@@ -36,15 +34,19 @@ def unpack_tar(chunks: Iterable[bytes], tree: Tree) -> None:
 
 def _write_file(fd: int, entry: Entry, reader: TarReader) -> None:
     if entry.extents is None:
-        while piece := reader.read(_STEP):
+        left = entry.size
+        while left:
+            piece = reader.read(left)
+            left -= len(piece)
             write_all(fd, piece)
     else:
         for offset, length in entry.extents:
             os.lseek(fd, offset, os.SEEK_SET)
             left = length
-            while piece := reader.read(min(left, _STEP)):
-                write_all(fd, piece)
+            while left:
+                piece = reader.read(left)
                 left -= len(piece)
+                write_all(fd, piece)
         os.ftruncate(fd, entry.size)
     set_time(fd, entry.mtime_ns)
 

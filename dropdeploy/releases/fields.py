@@ -11,12 +11,19 @@ from dropdeploy.releases.refusal import corrupt
 
 SECOND = 1_000_000_000
 _FIELD_SPACES = 8 * ord(" ")
+_ENDS = b"\0 "
 
 Pax = dict[bytes, bytes]
 
 
 def parse_number(field: bytes, *, is_signed: bool = False) -> int:
     """A number of a header: octal digits, or GNU tar's base 256 where they do not suffice. Blank is 0."""
+    digits = field[:-1]
+    if digits.isdigit() and field[-1] in _ENDS:  # nearly always
+        try:
+            return int(digits, 8)
+        except ValueError:
+            raise corrupt("a header holds a number that is none") from None
     if field[0] & 0x80:
         is_negative = bool(field[0] & 0x40)
         if is_negative and not is_signed:

@@ -13,11 +13,12 @@ import stat
 
 from dropdeploy.releases.copying import copy_data
 from dropdeploy.releases.links import find_leaving, is_leaving
-from dropdeploy.releases.refusal import corrupt, show, show_size, too_large, unsafe
+from dropdeploy.releases.refusal import Refusal, corrupt, show, show_size, too_large, unsafe
 from dropdeploy.releases.removal import DIRECTORY_FLAGS, remove_entry
 
 MAX_DEPTH = 100
-MAX_TARGET = 4095  # PATH_MAX with its zero byte
+MAX_TARGET = 4095  # PATH_MAX without its zero byte
+_MAX_PART = 255  # NAME_MAX
 _OPEN_DIRECTORIES = 256  # more than twice MAX_DEPTH: two whole paths can be in use at once
 _LINKS_MEMORY = 32 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -220,16 +221,16 @@ class Tree:
 
     def _parts(self, name: bytes, what: str = "") -> list[bytes]:
         """The components of a name in the release: none for what `strip` drops and for the release itself."""
-        what = what or f"entry {show(name)}"
-        if name.startswith(b"/"):
-            raise unsafe(f"{what} has an absolute name")
-        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-        if b".." in parts:
-            raise unsafe(f"{what} leaves the release" if is_leaving(b"", name) else f"{what} has '..' in its name")
-        if b"\0" in name or len(name) > MAX_TARGET or any(len(part) > 255 for part in parts):
-            raise unsafe(f"{what} is not a valid path", "shorten the name")
-        if len(parts) > MAX_DEPTH:
-            raise unsafe(f"{what} is nested more than {MAX_DEPTH} directories deep", "pack a flatter tree")
+        parts = [part for part in name.split(b"/") if part and part != b"."]
+        if (
+            name.startswith(b"/")
+            or b".." in parts
+            or len(parts) > MAX_DEPTH
+            or len(name) > MAX_TARGET
+            or b"\0" in name
+            or max(map(len, parts), default=0) > _MAX_PART
+        ):
+            raise _bad_name(name, parts, what or f"entry {show(name)}")
         return parts[self._strip :]
 
     def _parent(self, parts: list[bytes], name: bytes) -> int:
@@ -284,6 +285,19 @@ class Tree:
         self._head = None
 
 
+def _bad_name(name: bytes, parts: list[bytes], what: str) -> Refusal:
+    """Why a name is none for a release."""
+    if name.startswith(b"/"):
+        return unsafe(f"{what} has an absolute name")
+    if b".." in parts:
+        return unsafe(f"{what} leaves the release" if is_leaving(b"", name) else f"{what} has '..' in its name")
+    if len(parts) > MAX_DEPTH:
+        return unsafe(f"{what} is nested more than {MAX_DEPTH} directories deep", "pack a flatter tree")
+    if b"\0" in name:
+        return unsafe(f"{what} is not a valid path: it holds a zero byte")
+    return unsafe(f"{what} is not a valid path: it is too long", "shorten the name")
+
+
 def _copy(reading: int, parent: int, base: bytes) -> None:
     old = os.fstat(reading)
     writing = os.open(base, _CREATE, stat.S_IMODE(old.st_mode), dir_fd=parent)
@@ -301,7 +315,7 @@ def set_time(fd: int, mtime_ns: int) -> None:
     os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 
-def _leaving_link(name: bytes, target: bytes) -> Exception:
+def _leaving_link(name: bytes, target: bytes) -> Refusal:
     kind = "is absolute, so it leaves the release" if target.startswith(b"/") else "leaves the release"
     return unsafe(
         f"the symbolic link {show(name)} -> {show(target)} {kind}",
