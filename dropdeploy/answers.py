@@ -90,7 +90,7 @@ class Answers:
         began = datetime.now(UTC)
         begin = partial(History.begin, app=self.app.name, action=Action.DEPLOY, request=upload, started=began)
         number = await self._history.ask(begin)
-        status = _status_of(fault)
+        status = _status_of(upload, fault)
         outcome = Outcome(
             status=status,
             summary=_summary(upload, status),
@@ -148,10 +148,11 @@ class Answers:
         return last.finished if live and last is not None and last.live == live else None
 
 
-def _status_of(fault: Fault) -> Status:
+def _status_of(upload: Upload, fault: Fault) -> Status:
     if fault.code is ErrorCode.CANCELLED:
         return Status.SUPERSEDED
-    return Status.INCOMPLETE if fault.code in STALLED else Status.REJECTED
+    may_go_on = fault.code in STALLED and upload.format is not Format.DIRECTORY
+    return Status.INCOMPLETE if may_go_on else Status.REJECTED
 
 
 def _summary(upload: Upload, status: Status) -> str:
