@@ -1,0 +1,1 @@
+"""Who runs the apps: systemd over D-Bus, or a supervisor inside the agent; both speak systemd's words."""
