@@ -1,4 +1,4 @@
-"""Proof of origin, with the real ssh-keygen: nothing that its owner did not sign becomes a release, not even for a moment."""
+"""Proof of origin, with the real ssh-keygen: what its owner did not sign never becomes a release."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_wrong_signature_is_mended_by_a_right_one(strict: World, keys: Keys) -
 def test_a_directory_cannot_be_signed(strict: World) -> None:
     (strict.drop / "site").mkdir()
     strict.put("site.ready")
-    assert error(strict, "site")[:2] == ("incomplete", "signature-missing")
+    assert error(strict, "site")[:2] == ("rejected", "signature-missing")
 
 
 def test_a_required_checksum_is_waited_for(world: World) -> None:
