@@ -20,8 +20,8 @@ from typing import Protocol
 from dropdeploy import lock, sdnotify
 from dropdeploy.answers import Answers
 from dropdeploy.config import Mistake
-from dropdeploy.config_dir import check_paths, not_built_yet, read_config
-from dropdeploy.config_keys import APPS_DIRECTORY
+from dropdeploy.config_dir import check_paths, not_built_yet, survey_directory
+from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.health import HttpHealth
@@ -194,10 +194,9 @@ class Agent:
 
 async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
     """The configuration, checked against the machine as well: directories and units must be there."""
-    config = await asyncio.to_thread(read_config, directory)
-    if isinstance(config, tuple):
-        return config
-    mistakes = (*not_built_yet(config, directory), *await asyncio.to_thread(check_paths, config, directory))
+    config, mistakes = await asyncio.to_thread(survey_directory, directory)
+    mistakes += not_built_yet(config, directory)
+    mistakes += await asyncio.to_thread(check_paths, config, directory)
     return (*mistakes, *await _unit_mistakes(config, directory, units)) or config
 
 
@@ -292,9 +291,10 @@ class _JournalFormatter(logging.Formatter):
 def run(directory: Path) -> int:
     """``dropdeploy run``: the agent in the foreground. ``directory`` is where the configuration is."""
     begin_log()
-    config = read_config(directory)
-    if isinstance(config, tuple):
-        return refuse_configuration(config)
+    config, mistakes = survey_directory(directory)
+    if any(mistake.file.endswith(MAIN_FILE) for mistake in mistakes):
+        # Without its settings nothing can be asked of the units; the paths can be looked at all the same.
+        return refuse_configuration((*mistakes, *check_paths(config, directory)))
     state = config.settings.state
     try:
         state.mkdir(mode=0o755, exist_ok=True)

@@ -52,7 +52,13 @@ class Mistake:
 
 
 def parse_config(main: SourceText | None, apps: Sequence[SourceText]) -> Config | tuple[Mistake, ...]:
-    """All files as one configuration, with apps in order of name; or all mistakes, those of one file together.
+    """All files as one configuration, with apps in order of name; or all mistakes, those of one file together."""
+    config, mistakes = survey_config(main, apps)
+    return mistakes or config
+
+
+def survey_config(main: SourceText | None, apps: Sequence[SourceText]) -> tuple[Config, tuple[Mistake, ...]]:
+    """The apps as far as they can be understood, so that more can be found out about them, and all mistakes.
 
     ``main`` None: every setting has its default. An app's name is its file's name without ``.toml``.
     """
@@ -65,13 +71,12 @@ def parse_config(main: SourceText | None, apps: Sequence[SourceText]) -> Config 
         app, wrong = _read_app(source, settings)
         mistakes += wrong
         if app is not None:
-            read.append(app)
+            read += [] if {"", "root", "drop", "unit"} & {mistake.key for mistake in wrong} else [app]
             claims += claims_of_app(app, source.path, settings.bus)
     mistakes += conflict_mistakes(_without_mistaken(claims, mistakes))
-    if mistakes:
-        files = [source.path for source in (*([main] if main else []), *sources)]
-        return tuple(sorted(mistakes, key=lambda mistake: files.index(mistake.file)))
-    return Config(settings, tuple(sorted(read, key=lambda app: app.name)))
+    files = [source.path for source in (*([main] if main else []), *sources)]
+    in_order = sorted(mistakes, key=lambda mistake: files.index(mistake.file))
+    return Config(settings, tuple(sorted(read, key=lambda app: app.name))), tuple(in_order)
 
 
 def conflict_mistakes(claims: Iterable[Claim]) -> list[Mistake]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dropdeploy.config import Mistake, SourceText, conflict_mistakes, parse_config
+from dropdeploy.config import Mistake, SourceText, conflict_mistakes, survey_config
 from dropdeploy.config_claims import Claim, path_claims
 from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.model import Config, Strategy
@@ -18,7 +18,13 @@ MAX_FILE_BYTES = 1024 * 1024
 
 
 def read_config(directory: Path) -> Config | tuple[Mistake, ...]:
-    """``dropdeploy.toml`` (may be absent) and ``apps.d/*.toml`` of ``directory``, or every mistake in them.
+    """``dropdeploy.toml`` (may be absent) and ``apps.d/*.toml`` of ``directory``, or every mistake in them."""
+    config, mistakes = survey_directory(directory)
+    return mistakes or config
+
+
+def survey_directory(directory: Path) -> tuple[Config, tuple[Mistake, ...]]:
+    """What is right in those files, and every mistake in them.
 
     Hidden files, and those that do not end in ``.toml`` (editors' and dpkg's copies), are not read.
     """
@@ -27,10 +33,10 @@ def read_config(directory: Path) -> Config | tuple[Mistake, ...]:
     paths = [apps_directory / name for name in names] if not isinstance(names, Mistake) else []
     main, *apps = [_read_text(path) for path in (directory / MAIN_FILE, *paths)]
     unread = tuple(found for found in (main, names, *apps) if isinstance(found, Mistake))
-    parsed = parse_config(
+    config, mistakes = survey_config(
         main if isinstance(main, SourceText) else None, [source for source in apps if isinstance(source, SourceText)]
     )
-    return (*unread, *parsed) if isinstance(parsed, tuple) else unread or parsed
+    return config, (*unread, *mistakes)
 
 
 def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:

@@ -105,11 +105,16 @@ def test_every_mistake_is_listed_and_nothing_starts(world: World) -> None:
 
 
 def test_a_root_and_a_unit_that_are_missing_are_refused(world: World) -> None:
-    world.configure()
     shutil.rmtree(world.root)
+    (world.config / "apps.d" / "other.toml").write_text('keeep = 3\n[embedded]\ncommand = ["true"]\n')
+    (world.config / "apps.d" / "third.toml").write_text('strategy = "handover"\n[embedded]\ncommand = ["true"]\n')
     done = world.run("run")
     assert done.returncode == 2
-    assert f'root = "{world.root}"' in done.stderr
+    assert f'myapp.toml: root = "{world.root}": there is no such directory' in done.stderr
+    assert 'other.toml: keeep = 3: unknown key, did you mean "keep"?' in done.stderr
+    assert 'other.toml: root = "/home/other": there is no such directory' in done.stderr
+    assert 'third.toml: strategy = "handover": not available in this version' in done.stderr
+    assert 'third.toml: drop = "/srv/drop/third": there is no such directory' in done.stderr
 
 
 def test_reload_takes_a_new_configuration_and_keeps_the_old_on_a_mistake(world: World) -> None:
