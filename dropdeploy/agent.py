@@ -197,13 +197,14 @@ async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
     config, mistakes = await asyncio.to_thread(survey_directory, directory)
     mistakes += not_built_yet(config, directory)
     mistakes += await asyncio.to_thread(check_paths, config, directory)
-    return (*mistakes, *await _unit_mistakes(config, directory, units)) or config
+    mistakes += await _unit_mistakes(config, directory, units)
+    return tuple(dict.fromkeys(mistakes)) or config  # what two checks have found is told once
 
 
-async def _unit_mistakes(config: Config, directory: Path, units: Units) -> list[Mistake]:
+async def _unit_mistakes(config: Config, directory: Path, units: Units) -> tuple[Mistake, ...]:
     mistakes: list[Mistake] = []
     if config.settings.bus is Bus.EMBEDDED:
-        return mistakes  # there is what the configuration defines
+        return ()  # there is what the configuration defines
     for app in config.apps:
         unit = await units.inspect(app.unit)
         if not isinstance(unit, Fault) and unit.load_state == "not-found":
@@ -211,7 +212,7 @@ async def _unit_mistakes(config: Config, directory: Path, units: Units) -> list[
             mistakes.append(
                 Mistake(file, "unit", f'"{app.unit}"', "there is no such unit; install it, or name another")
             )
-    return mistakes
+    return tuple(mistakes)
 
 
 async def open_units(config: Config) -> RunningUnits:
@@ -267,7 +268,7 @@ async def serve(directory: Path, config: Config) -> int:
 
 def refuse_configuration(mistakes: Sequence[Mistake]) -> int:
     """Tell every mistake, one a line."""
-    for mistake in mistakes:
+    for mistake in dict.fromkeys(mistakes):
         print(mistake, file=sys.stderr)
     return EXIT_CONFIGURATION
 
