@@ -51,6 +51,7 @@ PACKAGES = (
     "curl",
     "lftp",
     "openssh-client",
+    "rclone",
     "rsync",
     "bzip2",
     "xz-utils",
