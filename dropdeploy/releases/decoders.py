@@ -36,6 +36,20 @@ class Decoder:
         """Refuse, unless the bytes fed so far are a whole."""
 
 
+class Plain(Decoder):
+    """No compression. It is looked at once, for a compressed archive with a tar's name deserves a clear answer."""
+
+    def __init__(self) -> None:
+        self._is_begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See ``Decoder``."""
+        if not self._is_begun and (other := looks_like(data)):
+            raise corrupt(f"it is not a tar archive{other}")
+        self._is_begun = True
+        yield data
+
+
 class _Members(Decoder):
     """Streams of members that end by themselves: gzip, xz, bzip2."""
 
@@ -82,7 +96,7 @@ class _Members(Decoder):
         """Pass over padding; what is left begins another member."""
         if self._count == 0:
             if not self.magic.startswith(data[: len(self.magic)]):
-                raise corrupt(f"it is not {self.noun}{looks_like(data)}")
+                raise corrupt(f"it is not {self.noun}{looks_like(data) or looks_like_tar(data)}")
             return data
         if self.padding:
             rest = data.lstrip(b"\0")
@@ -211,15 +225,24 @@ def decoder(format_: str) -> Decoder:
         from dropdeploy.releases.zstd import Zstd  # noqa: PLC0415 - it imports zstandard
 
         return Zstd()
-    kinds: dict[str, type[Decoder]] = {".tar.gz": Gzip, ".tar.xz": Xz, ".tar.bz2": Bzip2}
-    return kinds.get(format_, Decoder)()
+    kinds: dict[str, type[Decoder]] = {
+        ".tar": Plain,
+        ".tar.gz": Gzip,
+        ".tar.xz": Xz,
+        ".tar.bz2": Bzip2,
+        ".zip": Decoder,  # its members are compressed one by one
+    }
+    return kinds[format_]()
 
 
 def looks_like(head: bytes) -> str:
-    """What the first bytes say that it is, as the end of a sentence."""
+    """What the first bytes say that it is, as the end of a sentence about what it is not."""
     for magic, noun, ending in _MAGIC:
         if head.startswith(magic):
             return f" but {noun}: its name should end in {ending}"
-    if head[257:262] == b"ustar":
-        return " but an uncompressed tar archive: its name should end in .tar"
     return ""
+
+
+def looks_like_tar(head: bytes) -> str:
+    """As ``looks_like``, for a tar archive, whose sign stands behind its first name."""
+    return " but an uncompressed tar archive: its name should end in .tar" if head[257:262] == b"ustar" else ""

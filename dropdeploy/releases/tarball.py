@@ -15,12 +15,12 @@ from dropdeploy.releases.cursor import Cursor
 from dropdeploy.releases.fields import (
     SECOND,
     Pax,
+    is_sum_right,
     parse_decimal,
     parse_name,
     parse_number,
     parse_pax,
     parse_time,
-    verify_sum,
 )
 from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show, truncated, unsafe
 from dropdeploy.releases.sparse import Extents
@@ -89,7 +89,7 @@ class TarReader:
 
     def next_entry(self) -> Entry | None:
         """The next entry, None at the end of the archive."""
-        pax = self._globals
+        own: Pax = {}
         long_name = long_link = b""
         is_extended = False
         while True:
@@ -100,7 +100,9 @@ class TarReader:
                 self._end()
                 return None
             fields = _FIELDS(block)
-            verify_sum(block, fields[6])
+            if not is_sum_right(block, fields[6]):
+                first = self._in.position == _BLOCK
+                raise corrupt("it holds no tar archive" if first else "a header is damaged: its sum is wrong")
             letter = fields[7]
             if letter in _EXTENSIONS:
                 data = self._extension(letter, parse_number(fields[4]))
@@ -110,14 +112,14 @@ class TarReader:
                     long_link = data.partition(b"\0")[0]
                 elif letter == b"g":
                     self._globals = {**self._globals, **parse_pax(data)}
-                    pax = {**self._globals, **pax}
                     continue
                 else:
-                    pax = {**pax, **parse_pax(data)}
+                    own = {**own, **parse_pax(data)}
                 is_extended = True
             elif letter in _IGNORED:
                 self._set_data(b"", parse_number(fields[4]))
             else:
+                pax = {**self._globals, **own} if self._globals else own
                 return self._entry(block, fields, pax, long_name, long_link)
 
     def _header(self) -> bytes:

@@ -70,7 +70,7 @@ class Tree:
         """
         self._admit(name, size)
         head, _, base = name.rpartition(b"/")
-        if head == self._head and base not in _NO_NAMES:
+        if head == self._head and base not in _NO_NAMES and len(base) <= _MAX_PART:
             parent = self._head_fd
         else:
             parts = self._parts(name)

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dropdeploy.releases.decoders import Decoder, decoder
+from dropdeploy.releases.decoders import decoder
 from dropdeploy.releases.extract import unpack_tar, unpack_zip
 from dropdeploy.releases.refusal import (
     INTERNAL,
@@ -62,9 +62,8 @@ def run(job: Job, tree: Tree, on_read: Callable[[int], None]) -> dict[str, objec
 
         size = copy_directory(job.source, tree)
     else:
-        is_zip = job.format == ".zip"
-        stream = Stream(job.source, size, Decoder() if is_zip else decoder(job.format), job.tap, on_read)
-        if is_zip:
+        stream = Stream(job.source, size, decoder(job.format), job.tap, on_read)
+        if job.format == ".zip":
             unpack_zip(job.source, size, stream, tree)
         else:
             unpack_tar(stream, tree)

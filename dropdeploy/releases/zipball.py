@@ -38,6 +38,8 @@ class ZipReader:
             _verify_kind(member)
             if member.offset < self._in.position:
                 raise corrupt(f"member {show(member.name)} overlaps another")
+            if member.offset >= self._directory.start:
+                raise corrupt(f"member {show(member.name)} is not where the zip archive's directory says")
             self._skip_to(member.offset)
             self._verify_header(member)
             yield member
@@ -114,6 +116,8 @@ def _verify_kind(member: Member) -> None:
         method = _METHODS.get(member.method, f"number {member.method}")
         raise Refusal(UNSUPPORTED, f"member {name} is compressed by a method that is not known ({method})",
                       "pack it with deflate, zip's ordinary method")  # fmt: skip
+    if b"\0" in member.name:
+        raise unsafe(f"entry {name} is not a valid path: it holds a zero byte")
     if member.kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         raise unsafe(
             f"entry {name} is a device, FIFO or socket", "leave out everything but files, directories and links"

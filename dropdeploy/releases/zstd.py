@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import zstandard
 
-from dropdeploy.releases.decoders import MEMORY, Decoder, looks_like
+from dropdeploy.releases.decoders import MEMORY, Decoder, looks_like, looks_like_tar
 from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size, truncated
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = b"\x2a\x4d\x18"  # after a byte from 0x50 to 0x5f
 _BLOCKS = 8  # a MiB decompressed, at most
 
 # What the bytes at hand are.
@@ -41,7 +42,7 @@ class Zstd(Decoder):
         start = pos = 0  # data[start:pos] belongs to the frame and was not handed over yet
         while pos < len(data):
             if self._state == _FRAME:
-                length = self._begin(data[pos : pos + 18])
+                length = self._begin(data[pos : pos + 512])
             elif self._state == _BLOCK:
                 length = self._block(data[pos : pos + 3])
             else:
@@ -89,20 +90,16 @@ class Zstd(Decoder):
 
     def _begin(self, head: bytes) -> int | None:
         """A frame's header: its length, None while it is cut."""
-        if len(head) < 4:
-            return None
-        if head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50:
+        if head[0] & 0xF0 == 0x50 and _SKIPPABLE.startswith(head[1:4]):
             if len(head) < 8:
                 return None
             self._left = int.from_bytes(head[4:8], "little")
             self._state = _SKIPPED
             return 8
-        if head[:4] != _MAGIC:
-            raise corrupt(
-                "something follows the end of the zstd frame"
-                if self._frames
-                else f"it is not a zstd stream{looks_like(head)}"
-            )
+        if not _MAGIC.startswith(head[:4]):
+            if self._frames:
+                raise corrupt("something follows the end of the zstd frame")
+            raise corrupt(f"it is not a zstd stream{looks_like(head) or looks_like_tar(head)}")
         if len(head) < 5:
             return None
         flags = head[4]
