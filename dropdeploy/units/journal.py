@@ -8,9 +8,11 @@ which misses lines of processes that were gone when journald looked them up.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
+import select
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,8 +91,7 @@ async def _read_entries(unit: str, lines: int, *, is_user: bool) -> list[dict[st
     # --all: else a message of more than 4096 bytes is null.
     command += ["--output=json", "--output-fields=MESSAGE", "--all"]
     try:
-        async with asyncio.timeout(ANSWER_S):
-            answer, complaint = await _run(command)
+        answer, complaint = await asyncio.to_thread(_run, command)
     except TimeoutError:
         raise _UnreadableError(f"the journal of {unit} could not be read: no answer within {ANSWER_S:.0f} s") from None
     except FileNotFoundError:
@@ -106,26 +107,30 @@ async def _read_entries(unit: str, lines: int, *, is_user: bool) -> list[dict[st
     return entries
 
 
-async def _run(command: list[str]) -> tuple[bytes, str]:
-    """At most ANSWER_BYTES of its output, and what it complains about. No process is left behind."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
+def _run(command: list[str]) -> tuple[bytes, str]:
+    """At most ANSWER_BYTES of its output, and what it complains about. Raises TimeoutError after ANSWER_S."""
+    give_up = time.monotonic() + ANSWER_S
     answer = bytearray()
-    try:
-        while len(answer) < ANSWER_BYTES and (piece := await process.stdout.read(65536)):
-            answer += piece
-        complaint = b"" if len(answer) >= ANSWER_BYTES else await process.stderr.read(65536)
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.stdout.read()  # or its pipe stays open
-            await process.wait()
-    return bytes(answer), complaint.decode("utf-8", "replace").strip()
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while len(answer) < ANSWER_BYTES:
+                if not select.select([process.stdout], [], [], max(0.0, give_up - time.monotonic()))[0]:
+                    raise TimeoutError
+                piece = os.read(process.stdout.fileno(), 65536)
+                if not piece:
+                    break
+                answer += piece
+        finally:
+            process.kill()
+        complaints.seek(0)
+        return bytes(answer), complaints.read(4096).decode("utf-8", "replace").strip()
