@@ -8,20 +8,25 @@ from tests.box.machine import Box
 from tests.box.server import Server
 
 
+SOURCES = "/home/laptop/src"
+
+
 @pytest.fixture(scope="module")
 def inside(server: Server) -> Box:
-    """A box in which pytest understands pyproject.toml."""
+    """A box with a checkout of the laptop's own, in which the distribution's pytest understands pyproject.toml."""
+    box = server.box
+    box.run("cp", "--recursive", "/src", SOURCES, user="laptop")
     # What the newest pytest-asyncio wants to be told, the distribution's does not know, and pytest is strict.
-    server.box.run("sed", "-i", "/^asyncio_default_fixture_loop_scope/d", "/src/pyproject.toml")
-    return server.box
+    box.run("sed", "-i", "/^asyncio_default_fixture_loop_scope/d", f"{SOURCES}/pyproject.toml")
+    return box
 
 
 def run_pytest(box: Box, *arguments: str, user: str) -> None:
     """Run pytest in the box; what it prints is the failure, if it fails."""
     uid = box.run("id", "-u", user).out.strip()
     environment = {"PYTHONDONTWRITEBYTECODE": "1", "XDG_RUNTIME_DIR": f"/run/user/{uid}"}
-    pytest_in_src = ("env", "--chdir=/src", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    done = box.run(*pytest_in_src, *arguments, user=user, env=environment, timeout_s=600, check=False)
+    command = ("env", f"--chdir={SOURCES}", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = box.run(*command, *arguments, user=user, env=environment, timeout_s=600, check=False)
     if done.code != 0:
         pytest.fail(f"{done.out}\n{done.err}", pytrace=False)
 
