@@ -1,0 +1,27 @@
+// An Express app, as ill as behaviour.json says.
+import { readFileSync } from "node:fs";
+import express from "express";
+
+const behaviour = JSON.parse(readFileSync("behaviour.json", "utf8"));
+console.log(`booting ${behaviour.version}`);
+if (behaviour.needs && !(behaviour.needs in process.env)) {
+  throw new Error(`${behaviour.needs} is not set`);
+}
+
+const app = express();
+app.get("/", (request, response) => {
+  response.json({ version: behaviour.version, pid: process.pid, cwd: process.cwd() });
+});
+app.get("/health", (request, response) => {
+  if (behaviour.column) {
+    throw new Error(`no such column: ${behaviour.column}`);
+  }
+  response.send("fine\n");
+});
+
+setTimeout(() => {
+  app.listen(process.env.PORT, "127.0.0.1", () => console.log("listening"));
+}, 1000 * (behaviour.boot_s ?? 0));
+if (behaviour.crash_after_s) {
+  setTimeout(() => process.abort(), 1000 * behaviour.crash_after_s);
+}
