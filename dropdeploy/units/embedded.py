@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from dropdeploy.model import EmbeddedUnit, Fault, UnitState
 from dropdeploy.units import failure
@@ -19,6 +20,9 @@ from dropdeploy.units.service import STOP_S, Service
 
 Definitions = Mapping[str, tuple[EmbeddedUnit, Path]]
 """By the unit's full name: what to run, and the working directory, resolved at each start (the app's `app` link)."""
+
+
+BOOT_PATIENCE_S: Final = 3.0
 
 
 class EmbeddedUnits:
@@ -39,7 +43,7 @@ class EmbeddedUnits:
     async def close(self) -> None:
         """Stop everything, wait until it is gone."""
         await self.redefine({})
-        self._guardian.close()
+        await self._guardian.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -59,9 +63,13 @@ class EmbeddedUnits:
                 service.definition, service.directory = definition, directory
 
     async def start_all(self) -> Mapping[str, Fault]:
-        """Start what was never started and has a release, as at boot. Returns what could not be, by unit."""
+        """Start what was never started and has a release, as at boot. Returns what could not be, by unit.
+
+        What an agent before this one ran, and was killed over, may still hold an address for a moment.
+        """
         waiting = [unit for unit, s in self._services.items() if not s.was_started and s.directory.is_dir()]
-        states = await asyncio.gather(*(self.start(unit) for unit in waiting))
+        start = partial(Service.start, patience_s=BOOT_PATIENCE_S)
+        states = await asyncio.gather(*(self._act(unit, start) for unit in waiting))
         return {unit: state for unit, state in zip(waiting, states, strict=True) if isinstance(state, Fault)}
 
     # --- the port --------------------------------------------------------------------------------------
@@ -129,7 +137,7 @@ class EmbeddedUnits:
         """One job of a unit at a time. As with systemd, a job that was begun goes on when nobody awaits it any more."""
 
         async def run() -> UnitState | Fault:
-            async with service.lock:
+            async with service.job():
                 return await work(service) or service.sighting.state
 
         job = asyncio.create_task(run(), name=f"job of {service.unit}")

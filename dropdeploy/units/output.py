@@ -16,6 +16,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def clean_line(text: str) -> str:
     """One line for a person's eyes, at most LINE_CHARS long and then an ellipsis."""
+    # A progress bar writes over its line: what stood last is the line.
+    text = text.rstrip("\r").rpartition("\r")[2]
     text = _CONTROL.sub("", _ESCAPE.sub("", text)).rstrip()
     return text if len(text) <= LINE_CHARS else text[:LINE_CHARS] + "…"
 

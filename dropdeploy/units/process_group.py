@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Self
 
 from dropdeploy.units.failure import Exit
 from dropdeploy.units.guardian import Guardian
@@ -16,25 +16,13 @@ from dropdeploy.units.listener import Listener
 from dropdeploy.units.output import OutputRing
 from dropdeploy.units.procfs import is_group_alive
 
-# LISTEN_PID is the app's own process id (sd_listen_fds(3)), which nobody knows before it exists: the shell sets it
-# and becomes the app. The socket comes as standard input, the guardian's pipe as standard error, because a shell
-# can only name descriptors of one digit.
-_SHIM: Final = """
-echo "+$$" >&2
-exec 2>&1
-if [ -n "${LISTEN_FDS-}" ]; then exec 3<&0 0</dev/null; LISTEN_PID=$$; export LISTEN_PID; fi
-exec "$@"
-"""
-
 
 class ProcessGroup:
-    """A command that runs in a session of its own. ``ended`` is done when its first process has ended.
+    """A command that runs in a session of its own. ``ended`` is done when its first process has ended."""
 
-    Raises OSError where the directory cannot be entered. A program that does not exist ends with status 127.
-    """
-
-    def __init__(
-        self,
+    @classmethod
+    async def start(
+        cls,
         command: Sequence[str],
         *,
         directory: str,
@@ -42,34 +30,40 @@ class ProcessGroup:
         listener: Listener | None,
         output: OutputRing,
         guardian: Guardian,
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._guardian = guardian
-        self._output = output
-        self._output_fd, app_output = os.pipe()
+    ) -> Self:
+        """Raises OSError where the directory cannot be entered."""
+        if listener is not None:
+            # A property of the socket itself, so the run before may have changed it.
+            listener.socket.setblocking(True)
+        output_fd, app_output_fd = os.pipe()
         try:
-            if listener is not None:
-                # A property of the socket itself, so the run before may have changed it.
-                listener.socket.setblocking(True)
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _SHIM, "sh", *command],
-                cwd=directory,
-                env=environment,
-                stdin=listener.socket.fileno() if listener is not None else subprocess.DEVNULL,
-                stdout=app_output,
-                stderr=guardian.pipe(),
-                start_new_session=True,
+            process = await guardian.spawn(
+                command,
+                directory=directory,
+                environment=environment,
+                listener_fd=None if listener is None else listener.socket.fileno(),
+                output_fd=app_output_fd,
             )
         except BaseException:
-            os.close(self._output_fd)
+            os.close(output_fd)
             raise
         finally:
-            os.close(app_output)
-        self.pid = self._process.pid
-        self.ended: asyncio.Future[Exit] = self._loop.create_future()
+            os.close(app_output_fd)
+        return cls(process, output_fd, output, guardian)
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], output_fd: int, output: OutputRing, guardian: Guardian
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._guardian = guardian
+        self._output = output
+        self._output_fd = output_fd
         self._started = self._loop.time()
-        os.set_blocking(self._output_fd, False)
-        self._loop.add_reader(self._output_fd, self._read_output)
+        self.pid = process.pid
+        self.ended: asyncio.Future[Exit] = self._loop.create_future()
+        os.set_blocking(output_fd, False)
+        self._loop.add_reader(output_fd, self._read_output)
         self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._main_ended)
 

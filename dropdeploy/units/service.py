@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,7 @@ _EXEC_FAILED: Final = 203  # systemd.exec(5): EXIT_EXEC
 
 
 class Service:
-    """Its verbs are for one job at a time, which holds ``lock``.
+    """Its verbs are for within a ``job``.
 
     ``definition`` and ``directory`` may be changed at any time; the next start takes them up.
     """
@@ -50,9 +50,10 @@ class Service:
         self.definition = definition
         self.directory = directory
         self.output = OutputRing()
-        self.lock = asyncio.Lock()
         self._guardian = guardian
         self._stop_s = stop_s
+        self._lock = asyncio.Lock()
+        self._has_job = False
         self._state = UnitState(unit=unit)
         self._exit: Exit | None = None
         self._listener: Listener | None = None
@@ -65,7 +66,7 @@ class Service:
     @property
     def sighting(self) -> Sighting:
         """The unit now."""
-        return Sighting(self._state, self._exit)
+        return Sighting(self._state, self._exit, self._has_job)
 
     @property
     def was_started(self) -> bool:
@@ -86,21 +87,32 @@ class Service:
         finally:
             self._watchers.discard(changed)
 
-    async def start(self) -> Fault | None:
-        """Start unless it runs; the start limit is cleared first."""
+    @contextlib.asynccontextmanager
+    async def job(self) -> AsyncIterator[None]:
+        """One after the other. What the state is within is no verdict: every restart passes through "inactive"."""
+        async with self._lock:
+            self._has_job = True
+            try:
+                yield
+            finally:
+                self._has_job = False
+                self._tell_watchers()
+
+    async def start(self, *, patience_s: float = 0.0) -> Fault | None:
+        """Start unless it runs; the start limit is cleared first. An address in use is waited for ``patience_s``."""
         if self._state.active_state == "active":
             return None
         await self._end_run()
-        fault = self._listen()
+        fault = await self._listen(patience_s)
         if fault is None:
             self._starts.clear()
             self._exit = None
-            fault = self._launch(restarts=0)
+            fault = await self._launch(restarts=0)
         return fault
 
     async def restart(self) -> Fault | None:
         """Stop, then start. The socket is opened first: when that fails, what runs goes on."""
-        if fault := self._listen():
+        if fault := await self._listen():
             return fault
         await self._end_run()
         return await self.start()
@@ -122,16 +134,16 @@ class Service:
 
     # --- one run after the other -----------------------------------------------------------------------
 
-    def _launch(self, *, restarts: int) -> Fault | None:
+    async def _launch(self, *, restarts: int) -> Fault | None:
         """Start a run, and what restarts it should it fail."""
-        directory = os.path.realpath(self.directory)
+        directory = self._resolved_directory()
         environment = self._environment()
         try:
             problem = _missing_program(self.definition.command[0], directory, environment.get("PATH"))
             if problem:
                 self._exit = Exit("exited", _EXEC_FAILED)
                 return self._failed_to_start(problem, "the app's [embedded] `command` names it: is it in the release?")
-            self._group = ProcessGroup(
+            self._group = await ProcessGroup.start(
                 self.definition.command,
                 directory=directory,
                 environment=environment,
@@ -177,7 +189,7 @@ class Service:
                 return
             self._become("activating", "auto-restart")
             await asyncio.sleep(RESTART_S)
-            if self._launch(restarts=self._state.restarts + 1) is not None:
+            if await self._launch(restarts=self._state.restarts + 1) is not None:
                 return
 
     async def _end_run(self) -> None:
@@ -202,22 +214,36 @@ class Service:
         self._become("failed", "failed", main_pid=0, result="exit-code" if self._exit else "resources")
         return Fault(ErrorCode.RESTART_FAILED, f"{self.unit} could not be started: {problem}", hint)
 
-    def _listen(self) -> Fault | None:
+    async def _listen(self, patience_s: float = 0.0) -> Fault | None:
         """Have the socket that the definition names; the one before is closed when the new one is there."""
         wanted, before = self.definition.listen, self._listener
         if wanted == (before.address if before is not None else ""):
             return None
-        try:
-            self._listener = Listener(wanted) if wanted else None
-        except OSError as error:
-            problem, hint = f"cannot listen at {wanted}: {error.strerror}", "choose another `listen`"
-            if error.errno == errno.EADDRINUSE:
-                problem = f"{wanted} is in use by another process"
-                hint = "stop what listens there (ss -lnp shows it), or choose another `listen`"
-            return Fault(ErrorCode.RESTART_FAILED, f"{self.unit} could not be started: {problem}", hint)
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + patience_s
+        while True:
+            try:
+                self._listener = Listener(wanted) if wanted else None
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or loop.time() >= give_up:
+                    return self._cannot_listen(error)
+            await asyncio.sleep(0.05)
         if before is not None:
             before.close()
         return None
+
+    def _cannot_listen(self, error: OSError) -> Fault:
+        address = self.definition.listen
+        problem, hint = f"cannot listen at {address}: {error.strerror}", "choose another `listen`"
+        if error.errno == errno.EADDRINUSE:
+            problem = f"{address} is in use by another process"
+            hint = "stop what listens there (ss -lnp shows it), or choose another `listen`"
+        return Fault(ErrorCode.RESTART_FAILED, f"{self.unit} could not be started: {problem}", hint)
+
+    def _resolved_directory(self) -> str:
+        # The release and not the link, so that a swap does not change what runs under it.
+        return os.path.realpath(self.directory)
 
     def _environment(self) -> dict[str, str]:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -230,6 +256,9 @@ class Service:
 
     def _become(self, active_state: str, sub_state: str, **changes: Any) -> None:
         self._state = replace(self._state, active_state=active_state, sub_state=sub_state, **changes)
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
         for changed in self._watchers:
             changed.set()
 

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,12 +129,15 @@ async def test_restarts_refuse_no_connection(bench: EmbeddedBench, port: int) ->
                 answers.append(ask(("127.0.0.1", port)))
 
     asking = asyncio.create_task(asyncio.to_thread(keep_asking))
+
+    async def has_answered(state: UnitState) -> bool:
+        return f"{state.main_pid} app.socket" in answers
+
     for _ in range(5):
-        await asyncio.sleep(0.05)
-        assert up(await bench.units.restart("app.service")).is_running
+        state = up(await bench.units.restart("app.service"))
+        await until(partial(has_answered, state))
     is_over = True
     await asking
-    assert len({answer for answer in answers if answer}) >= 5
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:{port}", "{path}/app.sock"])
@@ -277,6 +281,16 @@ async def test_start_all_starts_what_has_a_release(bench: EmbeddedBench) -> None
     assert not up(await bench.units.inspect("app.service")).is_running, "what was stopped stays so"
 
 
+async def test_start_all_waits_for_what_the_agent_before_left(bench: EmbeddedBench, port: int) -> None:
+    await bench.embed("app.service", EmbeddedUnit(ANSWERING, f"127.0.0.1:{port}"))
+    with socket.socket() as leftover:
+        leftover.bind(("127.0.0.1", port))
+        leftover.listen()
+        asyncio.get_running_loop().call_later(0.3, leftover.close)
+        assert not await bench.units.start_all()
+    assert await asyncio.to_thread(ask, ("127.0.0.1", port))
+
+
 async def test_what_is_not_defined_any_more_is_stopped(bench: EmbeddedBench) -> None:
     await bench.define("app.service", *SERVE)
     state = up(await bench.units.start("app.service"))
@@ -296,6 +310,7 @@ async def test_closing_stops_everything(tmp_path: Path) -> None:
 
 AGENT = """
 import asyncio, sys
+from functools import partial
 from pathlib import Path
 from dropdeploy.model import EmbeddedUnit
 from dropdeploy.units.embedded import EmbeddedUnits
