@@ -20,13 +20,16 @@ def ordinary_user(*owned: Path) -> Iterator[None]:
         for directory, _, files in os.walk(path):
             for name in (directory, *(f"{directory}/{file}" for file in files)):
                 os.chown(name, 65534, 65534, follow_symlinks=False)
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups([])
     os.setegid(65534)
     os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(0)
-        os.setegid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 @pytest.fixture
