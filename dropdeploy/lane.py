@@ -225,7 +225,7 @@ class Lane:
         await self._history.ask(lambda history: history.forget(state.id))
         if fault.code is ErrorCode.TRUNCATED_UPLOAD:
             self._memory = remember_short(self._memory, upload, fault)
-        await self._desk.put_off(upload.name)
+        await self._desk.take_down(upload.name)
         self._answers.show(replace(self._answers.now, working=""))
 
     def _tell(self, state: plan.Deploy, percent: float | None) -> None:

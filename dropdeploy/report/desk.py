@@ -84,16 +84,15 @@ class Desk:
     # --- verdicts ---
 
     async def tell(self, outcome: Outcome) -> str:
-        """Write the result, then take ``.deploying`` down. Returns a sentence when the result cannot be written."""
+        """Write the result; ``.deploying`` stays. Returns a sentence when the result cannot be written."""
         await self._settle()
         name = outcome.upload
         trouble = await asyncio.to_thread(write_atomically, self._directory, result_name(name), result_text(outcome))
-        await self.put_off(name)
         await asyncio.to_thread(self._drop_old_results)
         return trouble.message if trouble is not None else ""
 
-    async def put_off(self, name: str) -> None:
-        """No verdict yet: the work on ``name`` has ended all the same."""
+    async def take_down(self, name: str) -> None:
+        """The work on ``name`` has ended, with a verdict or without one: ``.deploying`` goes."""
         await self._settle()
         self._at = ("", "")
         self._waiting.pop(name, None)

@@ -37,6 +37,8 @@ async def test_the_work_is_told_and_taken_down_with_the_verdict(desk: Desk, tmp_
     assert (told["step"], told["percent"], told["started"]) == ("extract", 0, NOW)
     assert [step["name"] for step in told["steps"]] == ["preflight"]
     assert await desk.tell(OUTCOME) == ""
+    assert names(tmp_path) == ["b.zip.deploying", "b.zip.result.toml"]
+    await desk.take_down("b.zip")
     assert names(tmp_path) == ["b.zip.result.toml"]
 
 
