@@ -156,12 +156,15 @@ class Xz(_Members):
     padding = 4
     is_padding_last = False
 
-    def start(self) -> None:
-        """See ``_Members``."""
+    def __init__(self) -> None:
         import lzma  # noqa: PLC0415 - start-up time; most uploads need no lzma
 
-        self._error = lzma.LZMAError
-        self._member = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
+        super().__init__()
+        self._lzma = lzma
+
+    def start(self) -> None:
+        """See ``_Members``."""
+        self._member = self._lzma.LZMADecompressor(self._lzma.FORMAT_XZ, memlimit=MEMORY)
 
     def inflate(self, data: bytes) -> Iterator[bytes]:
         """See ``_Members``."""
@@ -174,7 +177,7 @@ class Xz(_Members):
                 data = b""
                 if member.eof or member.needs_input:
                     return
-        except self._error as error:
+        except self._lzma.LZMAError as error:
             if "emory" in str(error):
                 raise Refusal(
                     UNSUPPORTED,
@@ -194,11 +197,15 @@ class Bzip2(_Members):
     noun = "a bzip2 stream"
     magic = b"BZh"
 
-    def start(self) -> None:
-        """See ``_Members``."""
+    def __init__(self) -> None:
         import bz2  # noqa: PLC0415 - start-up time; most uploads need no bz2
 
-        self._member = bz2.BZ2Decompressor()
+        super().__init__()
+        self._bz2 = bz2
+
+    def start(self) -> None:
+        """See ``_Members``."""
+        self._member = self._bz2.BZ2Decompressor()
 
     def inflate(self, data: bytes) -> Iterator[bytes]:
         """See ``_Members``."""

@@ -231,17 +231,17 @@ class AppReleases:
 
     def _retire(self, release: str) -> str:
         """Remove a release; returns why not, if not. From its new name on it is a release no more."""
-        with self._places() as places:
-            if swap.live_release(places.root) == release:
-                return "it is live"
-            name = _PRUNED + release
-            remove_entry(places.releases, os.fsencode(name))
-            try:
+        name = _PRUNED + release
+        try:
+            with self._places() as places:
+                if swap.live_release(places.root) == release:
+                    return "it is live"
+                remove_entry(places.releases, os.fsencode(name))
                 os.rename(release, name, src_dir_fd=places.releases, dst_dir_fd=places.releases)
-            except FileNotFoundError:
-                return ""
-            os.fsync(places.releases)  # before the first file goes, or a power cut could leave half a release
-            remove_entry(places.releases, os.fsencode(name))
+                os.fsync(places.releases)  # before the first file goes, or a power cut could leave half a release
+                remove_entry(places.releases, os.fsencode(name))
+        except FileNotFoundError:
+            return ""
         return ""
 
     def _remove(self, name: str) -> None:

@@ -20,6 +20,7 @@ from dropdeploy.releases.completion import complete
 _LOG = logging.getLogger(__name__)
 _LINE = 64 << 10
 _STDERR = 16 << 10
+_INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "TZ")
 
 
 async def run_unpacker(
@@ -46,7 +47,7 @@ async def run_unpacker(
         sys.executable, "-P", "-S", "-m", "dropdeploy.releases.unpacker", json.dumps(job),
         stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE, start_new_session=True,
         pass_fds=[fd for fd in (source.fd, staging, source.tap) if fd is not None],
-        env={**os.environ, "PYTHONPATH": _module_path()},
+        env=_environment(),
     )  # fmt: skip
     try:
         return await _listen(process, source, percent)
@@ -54,10 +55,14 @@ async def run_unpacker(
         await _end(process)
 
 
-def _module_path() -> str:
-    """Where the agent finds its modules; the child, started without site for speed, must find the same ones."""
+def _environment() -> dict[str, str]:
+    """What the process must know, and nothing more: the agent's environment may hold secrets.
+
+    Started without site, for speed, it must find its modules where the agent finds them.
+    """
     own = str(Path(dropdeploy.__file__).resolve().parent.parent)
-    return os.pathsep.join([own, *(path for path in sys.path if path and path != own)])
+    path = os.pathsep.join([own, *(entry for entry in sys.path if entry and entry != own)])
+    return {"PYTHONPATH": path, **{name: os.environ[name] for name in _INHERITED if name in os.environ}}
 
 
 async def _listen(process: Process, source: Source, percent: Percent) -> Unpacked | Fault:

@@ -88,7 +88,7 @@ def refusal_of(error: OSError | MemoryError, tree: Tree, staging: int) -> Refusa
         what = "the quota is used up" if code == errno.EDQUOT else "no space is left"
         what = "no inodes are left" if code == errno.ENOSPC and system.f_files and not system.f_favail else what
         free = show_size(system.f_bavail * system.f_frsize)
-        return Refusal(NO_SPACE, f"{what} for entry {name} ({show_size(tree.bytes)} unpacked so far, {free} free)")
+        return Refusal(NO_SPACE, f"{what} for entry {name} ({free} free)")
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Refusal(NOT_AUTHORISED, f"entry {name} cannot be written ({error.strerror})")
     if code in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):

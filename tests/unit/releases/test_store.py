@@ -291,6 +291,7 @@ async def test_no_root(home: Home) -> None:
     ):
         assert isinstance(refused, Fault)
         assert "No such file or directory" in refused.message
+    assert await home.store.discard(ONE) is None
     await home.store.sweep()
 
 
