@@ -229,9 +229,14 @@ class Runner:
     async def _bring_up(self, detail: str) -> Good | Bad:
         units, unit = self._ports.units, self.app.unit
         self._log_cursor = await units.log_cursor(unit)
-        act = units.reload if self.app.strategy is Strategy.RELOAD else units.restart
-        run = await act(unit)
+        is_reload = self.app.strategy is Strategy.RELOAD and await self._is_running()
+        run = await (units.reload(unit) if is_reload else units.restart(unit))
         return Bad(await self._with_log(run)) if isinstance(run, Fault) else Good(run, detail)
+
+    async def _is_running(self) -> bool:
+        """What does not run (the first deploy, a crash) cannot be reloaded."""
+        now = await self._ports.units.inspect(self.app.unit)
+        return isinstance(now, UnitState) and now.is_running
 
     async def _health(self, state: Deploy) -> Good | Bad:
         return await self._check_health(state, "")

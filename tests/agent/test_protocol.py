@@ -95,7 +95,7 @@ def test_progress_is_told_while_it_happens(agent: World) -> None:
     assert isinstance(told, dict)
     assert [step["name"] for step in told["steps"]] == ["preflight", "extract", "link", "swap", "restart"]
     assert told["started"]
-    assert status(agent)["working"] == "v1.tar.gz: health"
+    wait_for("the same in status.toml", lambda: status(agent).get("working") == "v1.tar.gz: health")
     agent.result("v1.tar.gz")
     wait_for("idle", lambda: "working" not in status(agent))
 

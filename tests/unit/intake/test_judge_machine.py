@@ -7,7 +7,14 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from dropdeploy.intake.judge import Judgement, Memory, judge, remember_short
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
@@ -122,5 +129,5 @@ class Uploading(RuleBasedStateMachine):
                 assert name in taken or is_answered, name
 
 
-TestUploading = Uploading.TestCase
-TestUploading.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+def test_uploaders_may_do_as_they_please() -> None:
+    run_state_machine_as_test(Uploading, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
