@@ -7,6 +7,11 @@ from datetime import datetime
 from dropdeploy.deploy.plan import Deploy
 from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status, StepName
 
+_REJECTED = {
+    Action.DEPLOY: "{} was not deployed",
+    Action.ROLLBACK: "nothing was rolled back",
+    Action.RESTART: "nothing was restarted",
+}
 _ILL_STEPS = frozenset({StepName.HOOKS, StepName.TRIAL, StepName.RESTART, StepName.HEALTH})
 
 
@@ -93,7 +98,7 @@ def _summary(state: Deploy, status: Status, seconds: float) -> str:
         case Status.ROLLED_BACK:
             return f"{state.release} was ill, {state.back_to} is live and healthy again after {took}"
         case Status.REJECTED:
-            return f"{state.request.name} was not deployed, nothing was touched"
+            return f"{_REJECTED[state.action].format(state.request.name)}, nothing was touched"
         case Status.INCOMPLETE:
             return f"{state.request.name} is not complete, nothing was touched"
         case Status.CANCELLED:

@@ -123,7 +123,8 @@ async def _find_principal(name: str, signature_fd: int, allowed_signers: Path) -
 
 
 def _invalid(name: str, told: str) -> Fault:
-    reason = " ".join(told.split()).removesuffix(".") or "the key is not among the allowed signers"
+    lines = "; ".join(filter(None, map(str.strip, told.splitlines())))
+    reason = lines.removesuffix(".") or "the key is not among the allowed signers"
     return Fault(
         ErrorCode.SIGNATURE_INVALID,
         f"{name}.sig is no valid signature of {name}: {reason}",

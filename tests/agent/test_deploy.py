@@ -309,6 +309,7 @@ def test_rollback_by_marker(agent: World) -> None:
     wait_for("second rollback", lambda: "error" in agent.result("rollback"))
     again = agent.result("rollback")
     assert (again["status"], again["error"]["code"]) == ("rejected", "nothing-to-roll-back-to")
+    assert again["summary"] == "nothing was rolled back, nothing was touched"
     assert agent.ask()["version"] == "v1"
 
 
@@ -346,6 +347,7 @@ def test_restart(agent: World) -> None:
     agent.put("restart")
     nothing = agent.result("restart")
     assert (nothing["status"], nothing["error"]["code"]) == ("rejected", "no-such-release")
+    assert nothing["summary"] == "nothing was restarted, nothing was touched"
     release = agent.deploy("v1")["release"]
     before = agent.ask()["pid"]
     (agent.drop / "restart.result.toml").unlink()
