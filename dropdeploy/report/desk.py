@@ -14,10 +14,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dropdeploy.report.dropfiles import DEPLOYING, RESULT, deploying_name, remove, remove_leftovers, result_name, write_atomically
-from dropdeploy.report.result import deploying_text, result_text, to_toml
-
 from dropdeploy.model import Outcome, Step
+from dropdeploy.report.dropfiles import (
+    DEPLOYING,
+    RESULT,
+    deploying_name,
+    remove,
+    remove_leftovers,
+    result_name,
+    write_atomically,
+)
+from dropdeploy.report.result import deploying_text, result_text, to_toml
 from dropdeploy.report.status import AppNow, status_table
 
 _PERCENT_PAUSE_S = 1.0
