@@ -1,0 +1,67 @@
+"""The commands: argument parsing and printing only. What a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import sys
+from collections.abc import Mapping, Sequence
+
+from dropdeploy.cli.parser import build_parser
+from dropdeploy.cli.refusal import ExitCode, Refusal
+from dropdeploy.cli.screen import plain, silence, standard_error
+
+COMMANDS: Mapping[str, str] = {
+    "run": "dropdeploy.cli.running",
+    "check": "dropdeploy.cli.check",
+    "status": "dropdeploy.cli.status",
+    "history": "dropdeploy.cli.history",
+    "releases": "dropdeploy.cli.releases",
+    "deploy": "dropdeploy.cli.asking:deploy",
+    "rollback": "dropdeploy.cli.asking:rollback",
+    "restart": "dropdeploy.cli.asking:restart",
+    "hold": "dropdeploy.cli.holding:hold",
+    "unhold": "dropdeploy.cli.holding:unhold",
+    "demo": "dropdeploy.cli.demo",
+}
+"""Module of each command, and its function where that is not ``run``: (namespace) → exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return ExitCode.DONE  # whoever reads has read enough
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = build_parser()
+    try:
+        asked = parser.parse_args(arguments)
+    except SystemExit as ended:  # argparse has said why
+        return int(ended.code or 0)
+    if asked.command is None:
+        parser.print_help(sys.stderr)
+        return ExitCode.USAGE
+    try:
+        return _call(asked)
+    except Refusal as refusal:
+        screen = standard_error()
+        for line in refusal.lines:
+            screen.line(plain(line))
+        return refusal.code
+
+
+def _call(asked: argparse.Namespace) -> int:
+    module, _, function = COMMANDS[asked.command].partition(":")
+    return int(getattr(importlib.import_module(module), function or "run")(asked))

@@ -1,0 +1,67 @@
+"""What a command works on: the configuration, one of its apps, and whether the agent runs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from enum import StrEnum
+from pathlib import Path
+
+from dropdeploy.cli.refusal import ExitCode, Refusal
+from dropdeploy.config_dir import read_config
+from dropdeploy.lock import is_held
+from dropdeploy.model import App, Bus, Config
+
+
+class Agent(StrEnum):
+    """Whether an agent runs on the state directory."""
+
+    RUNNING = "running"
+    STOPPED = "not running"
+    UNKNOWN = "unknown"
+
+
+def load(directory: Path) -> Config:
+    """The configuration, or a Refusal with every mistake in it."""
+    found = read_config(directory.absolute())
+    if isinstance(found, Config):
+        return found
+    is_hidden = any(os.path.exists(mistake.file) and not os.access(mistake.file, os.R_OK) for mistake in found)
+    raise Refusal(ExitCode.UNAVAILABLE if is_hidden else ExitCode.USAGE, *map(str, found))
+
+
+def find_app(config: Config, name: str) -> App:
+    """The app of this name, or a Refusal that names the ones there are."""
+    for app in config.apps:
+        if app.name == name:
+            return app
+    known = [app.name for app in config.apps]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    raise Refusal(
+        ExitCode.USAGE, f'there is no app "{name}": {hint}known: {", ".join(known) or "none, apps.d is empty"}'
+    )
+
+
+def apps_asked(config: Config, name: str | None) -> tuple[App, ...]:
+    """The app of this name, or all of them."""
+    return (find_app(config, name),) if name else config.apps
+
+
+def agent_of(config: Config) -> Agent:
+    """Whether the agent runs, as far as this user can know."""
+    try:
+        return Agent.RUNNING if is_held(config.settings.state) else Agent.STOPPED
+    except PermissionError:
+        return Agent.UNKNOWN
+
+
+def how_to_start(config: Config, directory: Path) -> str:
+    """What to do about an agent that does not run."""
+    match config.settings.bus:
+        case Bus.SYSTEM:
+            return "start it with `systemctl start dropdeploy`"
+        case Bus.USER:
+            return "start it with `systemctl --user start dropdeploy`"
+        case Bus.EMBEDDED:
+            return f"start it with `dropdeploy run --config {directory}`"

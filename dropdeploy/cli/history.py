@@ -1,0 +1,71 @@
+"""``dropdeploy history``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+from dropdeploy.cli.configured import find_app, load
+from dropdeploy.cli.moments import show_time
+from dropdeploy.cli.outcome_text import paint_status
+from dropdeploy.cli.records import open_history
+from dropdeploy.cli.refusal import ExitCode
+from dropdeploy.cli.screen import plain, standard_error, standard_output
+from dropdeploy.cli.tables import Column, Paint, table
+from dropdeploy.model import Action, Outcome
+from dropdeploy.quantity import show_seconds
+from dropdeploy.report.result import outcome_as_json
+
+_COMMIT_CELLS = 12  # enough to tell commits apart
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Print what was deployed, newest first."""
+    config = load(asked.config)
+    app = find_app(config, asked.app).name if asked.app else None
+    with open_history(config) as history:
+        outcomes = history.outcomes(app, asked.limit) if history else ()
+    output = standard_output()
+    if asked.json:
+        output.line(json.dumps([outcome_as_json(outcome) for outcome in outcomes], indent=2))
+    elif not outcomes:
+        standard_error().line("nothing was deployed yet")
+    else:
+        for line in history_table(outcomes, output.width, partial(paint_status, screen=output)):
+            output.line(line)
+    return ExitCode.DONE
+
+
+def history_table(outcomes: tuple[Outcome, ...], width: int | None, paint: Paint | None = None) -> list[str]:
+    """One row a deploy; ``paint`` colours a status."""
+    columns = (
+        Column("ID", is_number=True),
+        Column("WHEN", least=16),
+        Column("APP"),
+        Column("WHAT", least=12),
+        Column("RELEASE", least=15),
+        Column("STATUS", least=11, paint=paint),
+        Column("TOOK", is_number=True, goes=1),
+        Column("COMMIT", goes=2),
+        Column("BY", goes=3),
+        Column("ERROR"),
+    )
+    has_several_apps = len({outcome.app for outcome in outcomes}) > 1
+    return table(columns, [_row(outcome, has_several_apps) for outcome in outcomes], width)
+
+
+def _row(outcome: Outcome, has_several_apps: bool) -> tuple[str, ...]:
+    meta = dict(outcome.meta)
+    return (
+        str(outcome.id),
+        show_time(outcome.started),
+        outcome.app if has_several_apps else "",
+        plain(outcome.upload) if outcome.action is Action.DEPLOY else outcome.action,
+        outcome.release,
+        outcome.status,
+        show_seconds(outcome.seconds),
+        plain(meta.get("commit", ""))[:_COMMIT_CELLS],
+        plain(meta.get("author", "")),
+        outcome.fault.code if outcome.fault else "",
+    )

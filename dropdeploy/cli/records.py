@@ -1,0 +1,36 @@
+"""The history as the commands read it: never made here, never written to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from dropdeploy.cli.refusal import ExitCode, Refusal
+from dropdeploy.history import History, HistoryError
+from dropdeploy.model import Config
+
+HISTORY_NAME = "history.db"
+
+
+@contextlib.contextmanager
+def open_history(config: Config) -> Iterator[History | None]:
+    """The history; None when no agent has written one yet. Raises a Refusal when it cannot be read."""
+    path = config.settings.state / HISTORY_NAME
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise _unreadable(f"{path}: {error.strerror}") from error
+    try:
+        history = History(path, read_only=True)
+    except HistoryError as error:
+        raise _unreadable(str(error)) from error
+    with contextlib.closing(history):
+        yield history
+
+
+def _unreadable(reason: str) -> Refusal:
+    return Refusal(ExitCode.UNAVAILABLE, reason)

@@ -1,0 +1,12 @@
+"""``dropdeploy run``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Be the agent until told to stop."""
+    from dropdeploy import agent  # noqa: PLC0415 - brings aiohttp and watchdog
+
+    return agent.run(asked.config.absolute())

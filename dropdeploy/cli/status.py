@@ -1,0 +1,121 @@
+"""``dropdeploy status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dropdeploy.cli.configured import Agent, agent_of, apps_asked, how_to_start, load
+from dropdeploy.cli.moments import show_age
+from dropdeploy.cli.outcome_text import health_word, paint_health, paint_status
+from dropdeploy.cli.refusal import ExitCode, Refusal
+from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output
+from dropdeploy.cli.tables import Column, table
+from dropdeploy.intake.names import STATUS_FILE
+from dropdeploy.model import App
+
+Told = Mapping[str, Any]
+"""``status.toml`` as it was read."""
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Print how the apps are. Exit code 3 when the agent that should tell is known not to run."""
+    config = load(asked.config)
+    agent = agent_of(config)
+    told = [_read(app) for app in apps_asked(config, asked.app)]
+    output, errors = standard_output(), standard_error()
+    if asked.json:
+        output.line(json.dumps({"agent": agent, "apps": told}, indent=2, default=_moment))
+    elif told:
+        for line in _table(told, output):
+            output.line(line)
+        if asked.app and (last := told[0].get("last")):
+            output.line()
+            output.line(f"last: {paint_status(last['status'], output)}: {plain(last['summary'])}")
+    else:
+        errors.line("no apps are configured")
+    if agent is Agent.STOPPED:
+        errors.line(f"the agent is not running: this is how things were; {how_to_start(config, asked.config)}")
+        return ExitCode.UNAVAILABLE
+    return ExitCode.DONE
+
+
+def _read(app: App) -> Told:
+    path = app.drop / STATUS_FILE
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""  # the agent has not looked at it yet
+    except OSError as error:
+        raise Refusal(
+            ExitCode.UNAVAILABLE, f"{path}: {error.strerror}; run this as root, or as a user who may read there"
+        ) from error
+    try:
+        told: dict[str, Any] = {"app": app.name, **tomllib.loads(text)}
+    except tomllib.TOMLDecodeError:
+        told = {"app": app.name}
+    return _as_on_disk(app, told)
+
+
+def _as_on_disk(app: App, told: dict[str, Any]) -> Told:
+    """What the link says is true, whenever ``status.toml`` was written."""
+    try:
+        live = os.path.basename(os.readlink(app.root / "app"))
+    except OSError:
+        return told
+    if told.get("live") == live:
+        return told
+    return {key: value for key, value in told.items() if key not in ("live_healthy", "since")} | {"live": live}
+
+
+def _table(told: list[Told], screen: Screen) -> list[str]:
+    columns = (
+        Column("APP"),
+        Column("LIVE", least=15),
+        Column("HEALTH", least=9, paint=lambda text: paint_health(text, screen)),
+        Column("SINCE", is_number=True, goes=2),
+        Column("NOW", least=12),
+        Column("LAST", least=12, paint=lambda text: paint_status(text, screen)),
+        Column("WHEN", is_number=True, goes=1),
+        Column("WHAT", goes=3),
+    )
+    now = datetime.now(UTC)
+    return table(columns, [_row(app, now) for app in told], screen.width)
+
+
+def _row(told: Told, now: datetime) -> tuple[str, ...]:
+    last = told.get("last", {})
+    live = told.get("live", "")
+    since = told.get("since")
+    finished = last.get("finished")
+    return (
+        told["app"],
+        live or "nothing",
+        health_word(told.get("live_healthy")) if live else "",
+        show_age(since, now) if since else "",
+        plain(_doing(told)),
+        last.get("status", ""),
+        f"{show_age(finished, now)} ago" if finished else "",
+        plain(last.get("upload", "")),
+    )
+
+
+def _doing(told: Told) -> str:
+    queue = told.get("queue", [])
+    parts = [
+        told.get("working", ""),
+        "on hold" if told.get("held") else "",
+        f"{len(queue)} waiting" if queue else "",
+    ]
+    return ", ".join(part for part in parts if part) or "idle"
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
