@@ -7,7 +7,6 @@ import pytest
 from tests.box.machine import Box
 from tests.box.server import Server
 
-
 SOURCES = "/home/laptop/src"
 
 
@@ -24,7 +23,7 @@ def inside(server: Server) -> Box:
 def run_pytest(box: Box, *arguments: str, user: str) -> None:
     """Run pytest in the box; what it prints is the failure, if it fails."""
     uid = box.run("id", "-u", user).out.strip()
-    environment = {"PYTHONDONTWRITEBYTECODE": "1", "XDG_RUNTIME_DIR": f"/run/user/{uid}"}
+    environment = {"XDG_RUNTIME_DIR": f"/run/user/{uid}"}
     command = ("env", f"--chdir={SOURCES}", "/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     done = box.run(*command, *arguments, user=user, env=environment, timeout_s=600, check=False)
     if done.code != 0:
