@@ -7,6 +7,7 @@ once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGI
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -19,15 +20,15 @@ from typing import Protocol
 
 from dropdeploy import lock, sdnotify
 from dropdeploy.answers import Answers
-from dropdeploy.config import Mistake
-from dropdeploy.config_dir import check_paths, not_built_yet, survey_directory
-from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.directory import check_paths, not_built_yet, survey_directory
+from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.parse import Mistake
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.health import HttpHealth
 from dropdeploy.history import History, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
-from dropdeploy.intake.watch import Watcher
+from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
 from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
 from dropdeploy.releases import retention
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 60.0
 """How long a deploy that has touched the live release may go on after SIGTERM; systemd waits 90 s by default."""
+
+NAMED_APPS = 10
+"""So many are named one by one in a line of the log."""
 
 EXIT_OK, EXIT_CONFIGURATION, EXIT_UNAVAILABLE = 0, 2, 3
 
@@ -73,7 +77,9 @@ class Agent:
         self._units = units
         self._probe = HttpHealth()
         self._slots = Slots(config.settings.concurrency)
-        self._watcher = Watcher(asyncio.get_running_loop(), self._wake)
+        self._watcher = Watcher(asyncio.get_running_loop(), self._wake, self._watches_lost)
+        self._watching = asyncio.Lock()
+        self._lost = asyncio.Event()
         self._running: dict[str, Running] = {}
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
@@ -89,12 +95,14 @@ class Agent:
     async def run(self) -> None:
         """Run until stopped."""
         await take_up(self._units, self._config)
+        await self._watch()
         for app in self._config.apps:
-            await self._start(app)
+            self._start(app)
         sdnotify.notify("READY=1", self._status())
-        logger.info("watching for uploads for %s", ", ".join(self._running) or "no app at all")
+        logger.info("watching for uploads for %s", self._named())
         tasks = [
-            asyncio.create_task(work) for work in (self._rescan(), self._reload_when_asked(), self._keep_watchdog())
+            asyncio.create_task(work)
+            for work in (self._keep_watching(), self._reload_when_asked(), self._keep_watchdog())
         ]
         try:
             await self._stopping.wait()
@@ -108,7 +116,7 @@ class Agent:
 
     # --- lanes ---
 
-    async def _start(self, app: App) -> None:
+    def _start(self, app: App) -> None:
         drop = DropDirectory(app)
         desk = Desk(app.drop, app.keep_results)
         releases = AppReleases(root=app.root, group=app.group, shared=app.shared, strip=app.strip, accept=app.accept)
@@ -117,7 +125,6 @@ class Agent:
         lane = Lane(
             app, ports=ports, drop=drop, answers=answers, slots=self._slots, rescan_s=self._config.settings.rescan_s
         )
-        await self._watch(app)
         task = asyncio.create_task(lane.run(), name=f"lane {app.name}")
         self._running[app.name] = Running(lane, task)
 
@@ -126,27 +133,38 @@ class Agent:
         await running.lane.close(GRACE_S)
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
-        await asyncio.to_thread(self._watcher.forget, name)
-
-    async def _watch(self, app: App) -> None:
-        trouble = await asyncio.to_thread(self._watcher.ensure, app.name, app.drop)
-        if trouble is not None:
-            logger.warning("%s: %s", app.name, trouble)
 
     def _wake(self, name: str) -> None:
         running = self._running.get(name)
         if running is not None:
             running.lane.wake()
 
-    # --- what goes on by itself ---
+    # --- watching ---
 
-    async def _rescan(self) -> None:
-        """See that what should be watched is; lanes look again by themselves."""
+    async def _watch(self) -> frozenset[str]:
+        """See that every drop directory is watched: before its lane looks, so that nothing falls between."""
+        async with self._watching:
+            drops = {app.name: app.drop for app in self._config.apps}
+            return await asyncio.to_thread(self._watcher.renew, drops)
+
+    def _watches_lost(self) -> None:
+        self._lost.set()
+
+    async def _keep_watching(self) -> None:
+        """Watch what can be watched again, and have the lane look where nothing watches; each lane also looks again by
+        itself every `rescan`."""
+        unwatched = await self._watch()
         while True:
-            await asyncio.sleep(self._config.settings.rescan_s)
-            for running in list(self._running.values()):
-                await self._watch(running.lane.app)
+            rescan_s = self._config.settings.rescan_s
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), min(UNWATCHED_S, rescan_s) if unwatched else rescan_s)
+            self._lost.clear()
+            unwatched = await self._watch()
+            for name in unwatched:
+                self._wake(name)
             sdnotify.notify(self._status())
+
+    # --- what goes on by itself ---
 
     async def _keep_watchdog(self) -> None:
         """Half of WatchdogSec=, as sd_watchdog_enabled(3) recommends."""
@@ -154,6 +172,9 @@ class Agent:
         while pause_s > 0:
             sdnotify.notify("WATCHDOG=1")
             await asyncio.sleep(pause_s)
+
+    def _named(self) -> str:
+        return ", ".join(self._running) if 0 < len(self._running) <= NAMED_APPS else f"{len(self._running)} apps"
 
     def _status(self) -> str:
         doing = [f"{name}: {running.lane.doing}" for name, running in self._running.items() if running.lane.doing]
@@ -184,9 +205,10 @@ class Agent:
         await asyncio.gather(*(self._end(name) for name in stale))
         self._config = Config(self._config.settings, config.apps)
         await take_up(self._units, self._config)
+        await self._watch()
         for name, app in wanted.items():
             if name not in self._running:
-                await self._start(app)
+                self._start(app)
         logger.info(
             "configuration read again: %d apps, %d changed or new", len(wanted), len(wanted) - len(self._running)
         )

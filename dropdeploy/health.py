@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from dropdeploy import __version__
-from dropdeploy.address import HttpTarget, parse_health_url
+from dropdeploy.config.address import HttpTarget, parse_health_url
+from dropdeploy.config.quantity import show_seconds
 from dropdeploy.model import HealthCheck, HealthReport
-from dropdeploy.quantity import show_seconds
 
 FIRST_PAUSE_S = 0.05
 """The pause after the first attempt; each further one is twice as long, up to the check's interval."""

@@ -138,7 +138,7 @@ class Lane:
         if trouble == self._trouble:
             return
         if trouble:
-            logger.error("%s: %s; looking again every %g s", self.app.name, trouble, self._rescan_s)
+            logger.error("%s: %s; it is tried again every few seconds", self.app.name, trouble)
         else:
             logger.info("%s: %s can be read again", self.app.name, self.app.drop)
         self._trouble = trouble

@@ -22,7 +22,7 @@ from dropdeploy.cli.check_paths import (
 from dropdeploy.cli.findings import Finding, Level, finding_lines
 from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import standard_output
-from dropdeploy.config_dir import check_paths, read_config
+from dropdeploy.config.directory import check_paths, read_config
 from dropdeploy.model import App, Bus, Config, Fault, UnitState
 
 States = Mapping[str, UnitState | Fault]

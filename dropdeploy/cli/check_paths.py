@@ -11,10 +11,10 @@ from pathlib import Path
 
 from dropdeploy.cli.check_machine import Ground
 from dropdeploy.cli.findings import Finding, Level
+from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.listing import Closed
 from dropdeploy.intake.wholeness import take_lease
 from dropdeploy.model import App
-from dropdeploy.quantity import show_seconds
 
 
 def check_root(app: App, ground: Ground) -> Iterator[Finding]:

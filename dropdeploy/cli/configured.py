@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.config_dir import read_config
+from dropdeploy.config.directory import read_config
 from dropdeploy.lock import is_held
 from dropdeploy.model import App, Bus, Config
 

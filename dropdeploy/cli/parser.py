@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from dropdeploy import __version__
-from dropdeploy.quantity import parse_span
+from dropdeploy.config.quantity import parse_span
 
 DEFAULT_DIRECTORY = Path("/etc/dropdeploy")
 

@@ -10,8 +10,8 @@ from dropdeploy.cli.following import Progress, Request
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Colour, Screen, plain
 from dropdeploy.cli.tables import cut, pad
+from dropdeploy.config.quantity import show_seconds
 from dropdeploy.model import Outcome, Step, StepName, StepStatus
-from dropdeploy.quantity import show_seconds
 
 POLL_S = 0.1
 NOTICEABLE_S = 1.0

@@ -1,113 +1,153 @@
-"""Wake-ups from inotify, through watchdog; the only place that knows it.
+"""Which drop directories are watched, and what is done about those that cannot be.
 
-A wake-up carries no facts: it says "look at this app". What inotify loses, the agent's rescan finds. One watch stands
-on each drop directory, none below it: an uploaded directory may hold thousands.
+A wake-up carries no facts: it says "look at this app". What inotify loses, the agent's scans find; so a directory that
+cannot be watched is only looked into more often. Each is watched alone, nothing below it: an uploaded directory may
+hold thousands.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
+import resource
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, ObservedWatch
+from dropdeploy.intake.inotify import Watches
 
-from dropdeploy.intake.names import Invisible, Own, meaning_of
+logger = logging.getLogger(__name__)
 
-_TELLING = frozenset({"created", "moved", "deleted", "closed", "modified"})
-_GROWTH_PAUSE_S = 0.2
-"""A growing upload is modified thousands of times; so often is enough to look at it."""
+UNWATCHED_S = 5.0
 
-
-class _Waker(FileSystemEventHandler):
-    """Runs in watchdog's thread; an exception here would end it (watchdog catches none)."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
-        self._quiet_until = 0.0
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in _TELLING:
-            return
-        paths = (event.src_path, getattr(event, "dest_path", ""))
-        if not any(path and _is_telling(os.fsdecode(path)) for path in paths):
-            return
-        now = time.monotonic()
-        if event.event_type == "modified":
-            if now < self._quiet_until:
-                return
-            self._quiet_until = now + _GROWTH_PAUSE_S
-        self._wake()
-
-
-def _is_telling(path: str) -> bool:
-    # What the agent itself writes must not wake it, or each wake-up would bring the next.
-    return not isinstance(meaning_of(os.path.basename(path)), Invisible | Own)
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    watch: ObservedWatch
-    identity: tuple[int, int]
+_TOLD_BY_LOOKING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP})
+"""What cannot be watched for one of these reasons cannot be looked into either, and that is told where it is tried."""
 
 
 class Watcher:
-    """Watches on drop directories. Its methods may block: call them in a thread, one at a time."""
+    """Watches on the apps' drop directories. Its methods may block: call them in a thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[str], None]) -> None:
-        """``wake(app)`` is called on ``loop``."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[str], None], lost: Callable[[], None]) -> None:
+        """``wake(app)`` and ``lost()`` are called on ``loop``; after ``lost()`` call ``renew`` again."""
         self._loop = loop
         self._wake = wake
-        self._observer: BaseObserver = Observer()
-        self._observer.daemon = True
-        self._observer.start()
-        self._watched: dict[str, _Watched] = {}
+        self._lost = lost
         self._lock = threading.Lock()
+        self._watches: Watches | None = None
+        self._app_at: Mapping[str, str] = {}
+        self._watched: frozenset[str] = frozenset()
+        self._told: frozenset[int | None] = frozenset()
 
-    def ensure(self, app: str, path: Path) -> str | None:
-        """See that the directory which is at ``path`` now is watched. Returns a sentence when it is not."""
-        with self._lock:
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                self._unwatch(app)
-                return f"{path} cannot be watched: {error.strerror}"
-            identity = (status.st_dev, status.st_ino)
-            known = self._watched.get(app)
-            if known is not None and known.identity == identity and self._is_alive(known.watch):
-                return None
-            self._unwatch(app)
-            try:
-                watch = self._observer.schedule(_Waker(lambda: self._hand_over(app)), str(path), recursive=False)
-            except OSError as error:
-                return f"{path} cannot be watched: {error.strerror or error}; it is looked at every `rescan` instead"
-            self._watched[app] = _Watched(watch, identity)
-            return None
+    def renew(self, drops: Mapping[str, Path]) -> frozenset[str]:
+        """See that the directory which is at each app's path now is watched, and nothing else is.
 
-    def forget(self, app: str) -> None:
-        """Stop watching for an app."""
+        Returns the apps that are not: look into them by yourself, and try again, every UNWATCHED_S. What has changed
+        and what cannot be is logged, once.
+        """
         with self._lock:
-            self._unwatch(app)
+            app_at = {str(path): app for app, path in drops.items()}
+            gone = self._app_at.keys() - app_at.keys()
+            self._app_at = app_at
+            try:
+                watches = self._open()
+            except OSError as error:
+                return self._conclude(dict.fromkeys(drops, error.errno))
+            for path in gone:
+                watches.remove(path)
+            return self._conclude(self._add(watches, app_at))
 
     def close(self) -> None:
         """Stop watching altogether."""
-        self._observer.stop()
-        self._observer.join()
+        with self._lock:
+            if self._watches is not None:
+                self._watches.close()
+                self._watches = None
 
-    def _hand_over(self, app: str) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake, app)
+    def _open(self) -> Watches:
+        if self._watches is not None and not self._watches.is_alive():
+            logger.error("watching has ended unexpectedly; it is begun anew")
+            self._watches.close()
+            self._watches = None
+        if self._watches is None:
+            self._watches = Watches(self._on_changed, self._on_lost)
+        return self._watches
 
-    def _unwatch(self, app: str) -> None:
-        known = self._watched.pop(app, None)
-        if known is not None:
-            self._observer.unschedule(known.watch)
+    def _add(self, watches: Watches, app_at: Mapping[str, str]) -> dict[str, int | None]:
+        """Returns the error's number for each app that cannot be watched."""
+        failed: dict[str, int | None] = {}
+        for path, app in app_at.items():
+            try:
+                is_new = watches.add(path)
+            except OSError as error:
+                failed[app] = error.errno
+                continue
+            if is_new and app in self._watched:
+                logger.warning("%s: another directory is at %s now; it is watched from now on", app, path)
+                self._hand_over(self._wake, app)
+        return failed
 
-    def _is_alive(self, watch: ObservedWatch) -> bool:
-        return any(emitter.watch == watch and emitter.is_alive() for emitter in self._observer.emitters)
+    def _conclude(self, failed: Mapping[str, int | None]) -> frozenset[str]:
+        total = len(self._app_at)
+        self._watched = frozenset(self._app_at.values()) - failed.keys()
+        reasons = frozenset(failed.values()) - _TOLD_BY_LOOKING
+        for number in reasons - self._told:
+            count = sum(reason == number for reason in failed.values())
+            logger.warning(
+                "%d of %d drop directories %s looked into every few seconds instead of being watched: %s",
+                count,
+                total,
+                "is" if count == 1 else "are",
+                _explain(number),
+            )
+        if self._told and not reasons:
+            logger.info("every drop directory that is there is watched again")
+        self._told = reasons
+        return frozenset(failed)
+
+    # --- in watchdog's thread ---
+
+    def _on_changed(self, path: str) -> None:
+        app = self._app_at.get(path)
+        if app is not None:
+            self._hand_over(self._wake, app)
+
+    def _on_lost(self, path: str) -> None:
+        self._on_changed(path)
+        self._hand_over(self._lost)
+
+    def _hand_over(self, call: Callable[..., None], *arguments: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _explain(number: int | None) -> str:
+    """Why inotify refuses, and what to do about it (inotify(7), "ERRORS")."""
+    if number == errno.ENOSPC:
+        limit = _kernel_limit("max_user_watches")
+        return f"the kernel allows no more inotify watches; raise {limit} with sysctl(8)"
+    if number == errno.EMFILE and not _has_files_left():
+        limit = f"LimitNOFILE= of its unit (it is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"
+        return f"the agent has as many files open as it may; raise {limit}"
+    if number == errno.EMFILE:
+        limit = _kernel_limit("max_user_instances")
+        return f"the kernel allows this user no more inotify instances; raise {limit} with sysctl(8)"
+    return os.strerror(number or 0)
+
+
+def _kernel_limit(name: str) -> str:
+    try:
+        value = Path("/proc/sys/fs/inotify", name).read_text().strip()
+    except OSError:
+        return f"fs.inotify.{name}"
+    return f"fs.inotify.{name} (it is {value})"
+
+
+def _has_files_left() -> bool:
+    try:
+        os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

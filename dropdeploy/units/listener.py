@@ -9,7 +9,7 @@ import socket
 import stat
 from typing import Final
 
-from dropdeploy.address import TcpAddress, UnixAddress, parse_address
+from dropdeploy.config.address import TcpAddress, UnixAddress, parse_address
 
 BACKLOG: Final = 4096  # the kernel caps it at net.core.somaxconn
 

@@ -56,13 +56,15 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning up
-        self.agent.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.agent.wait(_PATIENCE_S)
-        _end_children()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning up
+        finally:
+            self.agent.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.agent.wait(_PATIENCE_S)
+            _end_children()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def is_agent_ready(self) -> bool:
         """Whether the agent holds its state directory, waiting for that a while."""

@@ -19,9 +19,9 @@ from dropdeploy.cli.outcome_text import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import Refusal
 from dropdeploy.cli.watching import LiveView, watch
+from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.names import MarkerName
 from dropdeploy.model import Outcome, Status
-from dropdeploy.quantity import show_seconds
 
 _TIMEOUT_S = 20.0
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy import config_values as values
-from dropdeploy.config_values import Expected
+from dropdeploy.config import values
+from dropdeploy.config.values import Expected
 from dropdeploy.model import RateLimit, Strategy
 
 Reader = Callable[[object], object]

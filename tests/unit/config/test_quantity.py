@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropdeploy.config.quantity import parse_rate, parse_size, parse_span, show_seconds
 from dropdeploy.model import RateLimit
-from dropdeploy.quantity import parse_rate, parse_size, parse_span, show_seconds
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.config import Mistake, SourceText, parse_config
-from dropdeploy.config_keys import APP, SETTINGS, Key, Table
+from dropdeploy.config.keys import APP, SETTINGS, Key, Table
+from dropdeploy.config.parse import Mistake, SourceText, parse_config
 from dropdeploy.model import (
     Accept,
     App,

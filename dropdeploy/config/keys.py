@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dropdeploy import config_values as values
-from dropdeploy.config_values import Reader
+from dropdeploy.config import values
+from dropdeploy.config.values import Reader
 from dropdeploy.model import (
     Accept,
     App,

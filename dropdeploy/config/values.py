@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from dropdeploy.address import parse_address, parse_health_url, parse_http_url
+from dropdeploy.config.address import parse_address, parse_health_url, parse_http_url
+from dropdeploy.config.quantity import YEAR_S, parse_rate, parse_size, parse_span
 from dropdeploy.model import RateLimit
-from dropdeploy.quantity import YEAR_S, parse_rate, parse_size, parse_span
 
 MAX_SPAN_S = 100 * YEAR_S
 SPAN_EXAMPLES = 'a time span such as "500ms", "5s" or "1h 30min"'

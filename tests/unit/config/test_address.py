@@ -2,7 +2,7 @@
 
 import pytest
 
-from dropdeploy.address import (
+from dropdeploy.config.address import (
     HttpTarget,
     TcpAddress,
     UnixAddress,

@@ -1,6 +1,6 @@
 """The texts of ``dropdeploy.toml`` and ``apps.d/*.toml`` → ``Config``, or every mistake in all of them at once.
 
-What the keys are and may hold stands in ``config_keys``; what apps must not share in ``config_claims``.
+What the keys are and may hold stands in ``keys``; what apps must not share in ``claims``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dropdeploy.config_claims import Claim, claims_of_app, claims_of_settings, find_conflicts
-from dropdeploy.config_keys import APP, PLACES, SETTINGS, Key, Table
-from dropdeploy.config_values import Expected, describe_type
+from dropdeploy.config.claims import Claim, claims_of_app, claims_of_settings, find_conflicts
+from dropdeploy.config.keys import APP, PLACES, SETTINGS, Key, Table
+from dropdeploy.config.values import Expected, describe_type
 from dropdeploy.model import App, Bus, Config, Settings, Strategy
 
 _APP_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

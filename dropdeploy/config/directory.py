@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dropdeploy.config import Mistake, SourceText, conflict_mistakes, survey_config
-from dropdeploy.config_claims import Claim, path_claims
-from dropdeploy.config_keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.claims import Claim, path_claims
+from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.parse import Mistake, SourceText, conflict_mistakes, survey_config
 from dropdeploy.model import Config, Strategy
 
 MAX_FILE_BYTES = 1024 * 1024

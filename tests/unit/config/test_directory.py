@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.config import Mistake
-from dropdeploy.config_dir import MAX_FILE_BYTES, check_paths, read_config
+from dropdeploy.config.directory import MAX_FILE_BYTES, check_paths, read_config
+from dropdeploy.config.parse import Mistake
 from dropdeploy.model import Config
 
 

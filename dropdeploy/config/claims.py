@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropdeploy.address import TcpAddress, UnixAddress, parse_address
+from dropdeploy.config.address import TcpAddress, UnixAddress, parse_address
 from dropdeploy.model import App, Bus, Settings
 
 

@@ -1,0 +1,1 @@
+"""The configuration: TOML to values, or every mistake in it."""
