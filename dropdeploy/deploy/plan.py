@@ -24,6 +24,7 @@ from enum import StrEnum
 
 from dropdeploy.model import (
     Action,
+    ErrorCode,
     Fault,
     HealthReport,
     Marker,
@@ -100,6 +101,8 @@ BACK = frozenset({Phase.BACK_SWAP, Phase.BACK_RESTART, Phase.BACK_HEALTH, Phase.
 HOUSEKEEPING = frozenset({Phase.AFTER_LIVE, Phase.PRUNE, Phase.DISCARD})
 """Never fails a deploy: the step tells what was left undone."""
 BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
+REFUSALS = frozenset({ErrorCode.NOT_AUTHORISED, ErrorCode.UNIT_MASKED, ErrorCode.UNIT_NOT_FOUND})
+"""A restart that ends so has not begun: what ran before runs on, and the way back is the link alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +336,8 @@ def _note(state: Deploy, event: Event) -> Deploy:
         return replace(noted, back_fault=event.fault)
     if state.phase in HOUSEKEEPING:
         return noted
+    if state.phase is Phase.RESTART and event.fault.code in REFUSALS:
+        noted = replace(noted, has_restarted=False)
     return replace(noted, fault=event.fault, fault_step=STEP_OF[state.phase])
 
 
@@ -342,7 +347,8 @@ def _see_live(state: Deploy, kind: type[Event]) -> Deploy:
         case Phase.SWAP, True:
             return replace(state, live=state.release, is_live_healthy=None)
         case Phase.BACK_SWAP, True:
-            return replace(state, live=state.back_to, is_live_healthy=None)
+            healthy = state.is_live_healthy if state.live == state.back_to else None
+            return replace(state, live=state.back_to, is_live_healthy=healthy)
         case Phase.OFF, True:
             return replace(state, live="", is_live_healthy=None)
         case ((Phase.HEALTH | Phase.BACK_HEALTH), is_healthy):

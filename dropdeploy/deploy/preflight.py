@@ -83,6 +83,12 @@ async def find_unit_fault(app: App, units: Units) -> Fault | None:
             f"the unit {app.unit} is masked",
             f"the administrator must run `systemctl unmask {app.unit}`",
         )
+    if unit.load_state in ("bad-setting", "error"):
+        return Fault(
+            ErrorCode.RESTART_FAILED,
+            f"the unit {app.unit} cannot be loaded by systemd ({unit.load_state}), so it cannot be restarted",
+            f"the administrator must correct it: `systemd-analyze verify {app.unit}` names the mistake",
+        )
     return None
 
 

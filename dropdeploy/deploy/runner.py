@@ -154,7 +154,8 @@ class Runner:
             return Bad(proven)
         self._let_go()
         meta = await self._ports.uploads.read_meta(upload)
-        detail = f"{unpacked.entries} entries, {unpacked.unpacked_bytes} bytes"
+        entries = "1 entry" if unpacked.entries == 1 else f"{unpacked.entries} entries"
+        detail = f"{entries}, {unpacked.unpacked_bytes} bytes"
         if isinstance(meta, Fault):
             detail, meta = f"{detail}; metadata ignored: {meta.message}", ()
         return Good(Extracted(replace(upload, version=proven), unpacked, meta), detail)
@@ -190,7 +191,7 @@ class Runner:
             if isinstance(ended, Fault):
                 log = ended.log or await self._ports.units.log_tail(unit, cursor)
                 hint = ended.hint or f"look at the log below; the unit is {template} on the server"
-                return Bad(Fault(ErrorCode.HOOK_FAILED, f"the hook {ended.message}", hint, log))
+                return Bad(Fault(ErrorCode.HOOK_FAILED, f"a hook failed: {ended.message}", hint, log))
         return Good(detail=", ".join(templates))
 
     async def _trial(self, state: Deploy) -> Good | Bad:

@@ -15,14 +15,19 @@ _TEMPORARY = ".app.swap"
 
 def live_release(root: int) -> str:
     """The release that `app` in the directory ``root`` leads to; empty when it is no link into ``releases/``."""
-    try:
-        target = os.readlink(LINK, dir_fd=root)
-    except OSError:
-        return ""
+    target = _target(root)
     directory, _, name = target.removeprefix("./").rstrip("/").rpartition("/")
     if name in ("", ".", "..") or not _is_releases(root, directory):
         return ""
     return name
+
+
+def _target(root: int) -> str:
+    """What the link says, empty when there is none."""
+    try:
+        return os.readlink(LINK, dir_fd=root)
+    except OSError:
+        return ""
 
 
 def _is_releases(root: int, directory: str) -> bool:
@@ -72,6 +77,9 @@ def swap_link(root: int, path: str, release: str) -> Fault | None:
     if is_blocked(root):
         return blocked(path)
     remove_leftover(root)
+    if _target(root) == target:  # done before, as far as the disk knows
+        os.fsync(root)
+        return None
     os.symlink(target, _TEMPORARY, dir_fd=root)
     try:
         os.rename(_TEMPORARY, LINK, src_dir_fd=root, dst_dir_fd=root)

@@ -141,7 +141,7 @@ def unfit(look: Look, verb: Verb) -> Fault | None:
     if state.load_state == "not-found":
         return failure.not_found(state.unit, "create the unit (and run systemctl daemon-reload), or correct `unit`")
     if state.load_state in ("bad-setting", "error"):
-        message = f"{state.unit} cannot be loaded: {look.load_error or state.load_state}"
+        message = f"{state.unit} cannot be loaded: {look.load_error.removesuffix('.') or state.load_state}"
         return Fault(ErrorCode.RESTART_FAILED, message, f"systemd-analyze verify {state.unit} names the mistake")
     if verb == "reload" and state.active_state not in ("active", "reloading"):
         return failure.cannot_reload(state)

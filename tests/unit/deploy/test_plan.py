@@ -11,6 +11,7 @@ import pytest
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
     OPTIONAL,
+    REFUSALS,
     TRANSITIONS,
     Cancelled,
     Deploy,
@@ -205,7 +206,7 @@ ROWS = [
     ((Phase.LINK,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.LINK),
     ((Phase.HOOKS,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.HOOKS),
     ((Phase.TRIAL,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.TRIAL),
-    ((Phase.SWAP,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, None, StepName.SWAP),
+    ((Phase.SWAP,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.SWAP),
     ((Phase.RESTART,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.RESTART),
     ((Phase.HEALTH,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
     ((Phase.HEALTH,), OnFailure.KEEP, OLD, Status.FAILED, NEW, False, StepName.HEALTH),
@@ -254,6 +255,17 @@ def test_a_failed_restart_leaves_the_link_alone() -> None:
     assert (outcome.status, outcome.live, outcome.live_healthy) == (Status.FAILED, OLD, False)
     assert outcome.summary == f"the restart of {OLD} failed during health, {OLD} is live and ill"
     assert is_release_healthy(state) is None
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS))
+@pytest.mark.parametrize("previous", [OLD, ""])
+def test_a_restart_that_was_refused_has_stopped_nothing(code: ErrorCode, previous: str) -> None:
+    state = drive(start(without=OPTIONAL), Phase.RESTART, previous=previous, code=code)
+    outcome = decide(state, NOW)
+    assert outcome.fault is not None
+    assert (outcome.status, outcome.fault.code, outcome.live) == (Status.FAILED, code, previous)
+    assert not state.has_restarted
+    assert [step.name for step in outcome.steps][-3:] == ["restart", "swap", "prune"]
 
 
 def test_a_short_upload_is_incomplete() -> None:
