@@ -131,7 +131,8 @@ def stalled(home: Home) -> Iterator[Stalled]:
 
 
 async def test_a_release(home: Home) -> None:
-    assert await home.survey() == Survey(True, False, "", False, (), (await home.survey()).free_bytes)
+    survey = await home.survey()
+    assert survey == Survey(True, False, "", False, (), survey.free_bytes)
     source = home.source(sample_tar())
     told: list[float] = []
     unpacked = await home.store.unpack(source, ONE, told.append)
