@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -12,7 +11,6 @@ import pytest
 
 from tests.box.machine import Box, obstacle
 from tests.box.server import Server
-from tests.box.tree import DEFAULT_SUITE
 
 JOURNAL_LINES = 150
 
@@ -33,11 +31,10 @@ def new_box(pytestconfig: pytest.Config) -> Iterator[Callable[[], Box]]:
     problem = obstacle()
     if problem is not None:
         pytest.exit(problem, returncode=3)
-    suite = os.environ.get("DROPDEPLOY_BOX_SUITE", DEFAULT_SUITE)
     with ExitStack() as stack:
 
         def boot() -> Box:
-            box = stack.enter_context(Box(suite))
+            box = stack.enter_context(Box())
             pytestconfig.stash[boxes].append(box)
             return box
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.box import cache, keeper
-from tests.box.tree import DEFAULT_SUITE, tree
+from tests.box.tree import SUITE, tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_SOURCES = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist")
@@ -102,7 +102,7 @@ class Box:
     The source tree, as it was when the box was made, is at /src, owned by root.
     """
 
-    def __init__(self, suite: str = DEFAULT_SUITE) -> None:
+    def __init__(self, suite: str = SUITE) -> None:
         self._tree = tree(suite)
         self.name = f"dropdeploy-box-{secrets.token_hex(4)}"
         boxes = cache.directory("boxes")

@@ -1,6 +1,7 @@
 """The Debian tree that boxes boot from: made once by mmdebstrap, then kept and never written to.
 
-``python3 -m tests.box.tree [SUITE]`` makes it (under a minute) and prints where it is.
+``python3 -m tests.box.tree`` makes it (under a minute) and prints where it is. Which Debian it is, $DROPDEPLOY_BOX_SUITE
+tells: bookworm (the default) or trixie.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from tests.box import cache
 
-DEFAULT_SUITE = "bookworm"
+SUITE = os.environ.get("DROPDEPLOY_BOX_SUITE", "bookworm")
 
 PACKAGES = (
     # a server as its administrator finds it
@@ -78,7 +79,7 @@ class TreeError(Exception):
     """mmdebstrap did not make the tree; the message holds its last lines."""
 
 
-def tree(suite: str = DEFAULT_SUITE) -> Path:
+def tree(suite: str = SUITE) -> Path:
     """The tree of this suite, made when it is not in the cache yet."""
     recipe = json.dumps([suite, PACKAGES, DPKG_OPTIONS, HOOKS])
     trees = cache.directory("trees")
@@ -158,6 +159,6 @@ def _apt_options() -> list[str]:
 if __name__ == "__main__":
     os.umask(0o022)
     try:
-        print(tree(*sys.argv[1:]))
+        print(tree())
     except TreeError as error:
         sys.exit(str(error))
