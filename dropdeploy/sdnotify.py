@@ -8,7 +8,10 @@ import time
 
 
 def notify(*assignments: str) -> None:
-    """Send ``VARIABLE=value`` lines to the service manager, if there is one. A manager that is gone is no error."""
+    """Send ``VARIABLE=value`` lines to the service manager, if there is one. A manager that is gone is no error.
+
+    A newline in a value would begin another assignment, and an uploaded file's name may have one: it becomes a blank.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -17,7 +20,8 @@ def notify(*assignments: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.connect(address)
-            channel.sendall("\n".join(assignments).encode())
+            lines = (assignment.replace("\n", " ") for assignment in assignments)
+            channel.sendall("\n".join(lines).encode(errors="backslashreplace"))
     except OSError:
         return
 

@@ -18,6 +18,8 @@ def test_assignments_arrive_in_one_datagram(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         sdnotify.notify("READY=1", "STATUS=watching 1 app")
         assert manager.recv(4096) == b"READY=1\nSTATUS=watching 1 app"
+        sdnotify.notify("STATUS=shop: a\nMAINPID=1.tar.gz\udcff: extract")
+        assert manager.recv(4096) == b"STATUS=shop: a MAINPID=1.tar.gz\\udcff: extract"
 
 
 def test_without_a_manager_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
