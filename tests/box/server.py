@@ -109,7 +109,7 @@ class Server:
         self.box = box
         box.run("sh", "-c", SET_UP)
 
-    def add_app(self, name: str, config: str = "", units: Sequence[str] = ()) -> Site:
+    def add_app(self, name: str, config: str = "", units: Sequence[str] = (), *, is_sshd_told: bool = True) -> Site:
         """Accounts, directories, sshd block, polkit rule and configuration of an app; the agent is not told.
 
         The agent may manage ``units``, by default the app's service only. An agent that runs already has to be
@@ -128,7 +128,9 @@ class Server:
             ),
         )
         # Not a reload: that closes the port for a moment, and does not tell when it is open again.
-        self.box.run("systemctl", "restart", "ssh.service")
+        # A unit may be restarted five times in ten seconds: whoever adds many apps does it at the end.
+        if is_sshd_told:
+            self.box.run("systemctl", "restart", "ssh.service")
         self.box.write(
             f"/etc/polkit-1/rules.d/50-dropdeploy-{name}.rules",
             packaged(

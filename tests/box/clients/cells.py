@@ -1,0 +1,279 @@
+"""What may happen to an upload, done to one client each: the columns of the table.
+
+Each returns what was seen, in a few words, and fails when anything is not as SPEC.md says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.box.clients.builds import Build, Cargo, make_build
+from tests.box.clients.ground import STALL_S, Place
+from tests.box.clients.session import Session, running
+from tests.box.clients.table import Left, Parcel, Way
+from tests.box.machine import wait_until
+
+KILOBYTES = 600
+RATE = 400
+MIDWAY = 0.3
+QUIET_S = 1.6 * STALL_S
+RESULT_TIMEOUT_S = 45.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell in the making: a client's place, and a name of the cell's own for its uploads."""
+
+    place: Place
+    column: str
+    lived_before: int
+
+    @property
+    def name(self) -> str:
+        """The upload's name."""
+        return self.column if self.place.client.is_tree else f"{self.column}.tar.gz"
+
+    def build(self, number: int) -> Build:
+        """The first, the second, … build of this cell, each a little larger than the one before."""
+        return make_build(f"{self.place.app}-{self.column}-{number}", KILOBYTES + 20 * number)
+
+    # --- uploading ---
+
+    def upload(self, build: Build, way: Way | None = None) -> Cargo:
+        """Upload it as fast as can be, undisturbed, the .ready of a tree included."""
+        parcel, cargo = self.place.parcel(build, self.name)
+        with running(self.place, (way or self.place.client.put)(parcel)) as session:
+            session.finish()
+        if self.place.client.is_tree:
+            self.place.mark_ready(self.name)
+        return cargo
+
+    @contextmanager
+    def slow_upload(self, build: Build) -> Iterator[tuple[Session, Cargo]]:
+        """Upload it so slowly that it can be met midway; that is where this begins."""
+        parcel, cargo = self.place.parcel(build, self.name, RATE)
+        with running(self.place, self.place.client.put(parcel)) as session:
+            session.await_share(cargo, MIDWAY)
+            yield session, cargo
+
+    # --- seeing ---
+
+    def lived(self) -> list[int]:
+        """Which of this cell's builds went live, in order."""
+        labels = self.place.lives()[self.lived_before :]
+        start = f"{self.place.app}-{self.column}-"
+        assert all(label.startswith(start) for label in labels), labels
+        return [int(label.removeprefix(start)) for label in labels]
+
+    def await_status(self, status: str, code: str = "") -> dict[str, Any]:
+        """Wait for the result that says so. Others may have been there on the way."""
+        seen: dict[str, Any] = {}
+
+        def is_there() -> bool:
+            seen.clear()
+            seen.update(self.place.result(self.name) or {})
+            return seen.get("status") == status
+
+        try:
+            wait_until(is_there, f"the status {status}", RESULT_TIMEOUT_S)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; the last result: {seen}, lived: {self.lived()}") from error
+        assert seen.get("error", {}).get("code", "") == code, seen
+        return seen
+
+    def await_deployed(self, number: int, cargo: Cargo, lived: list[int]) -> None:
+        """This build is live, is told so, and what is done with is cleared away; ``lived`` is all that ever was."""
+        result = self.await_status("deployed")
+        wait_until(lambda: self.lived()[-1:] == [number], f"{cargo.label} live")
+        assert self.lived() == lived
+        assert result["live"] == result["release"] == self.place.live_release()
+        assert result["upload"] == self.name
+        drop = self.place.drop
+        wait_until(lambda: not (drop / f"{self.name}.deploying").exists(), "the end of the work")
+        if self.place.client.is_tree:
+            assert not (drop / f"{self.name}.ready").exists()
+        else:
+            assert result["sha256"] == hashlib.sha256(cargo.contents[0]).hexdigest()
+            assert not (drop / self.name).exists()
+
+    def await_hook(self) -> None:
+        """The deploy has come as far as its hook, where it is held."""
+        wait_until(lambda: (self.place.deploying(self.name) or {}).get("step") == "hooks", "the hook", RESULT_TIMEOUT_S)
+
+    def assert_untouched(self, seconds: float) -> None:
+        """For so long nothing is told of the upload, nothing happens to it, and nothing goes live."""
+        before, lived = self._version(), self.lived()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert (self.place.result(self.name), self.place.deploying(self.name)) == (None, None)
+            assert self.lived() == lived
+            time.sleep(0.05)
+        assert self._version() == before
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            status = (self.place.drop / self.name).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def uninterrupted(trial: Trial) -> str:
+    cargo = trial.upload(trial.build(1))
+    trial.await_deployed(1, cargo, [1])
+    return "deployed"
+
+
+def killed(trial: Trial) -> str:
+    """Killed midway, and sent again when that has been answered."""
+    with trial.slow_upload(trial.build(1)) as (session, _):
+        assert trial.place.result(trial.name) is None
+        session.kill()
+    seen = "nothing"
+    if trial.place.client.killed is Left.SHORT:
+        result = trial.await_status("incomplete", "truncated-upload")
+        assert result["error"]["step"] == "extract"
+        seen = "incomplete"
+    else:
+        trial.assert_untouched(QUIET_S)
+    assert trial.lived() == []
+    cargo = trial.upload(trial.build(1), trial.place.client.again)
+    trial.await_deployed(1, cargo, [1])
+    return f"{seen}, again: deployed"
+
+
+def client_frozen(trial: Trial) -> str:
+    """The client stands still for longer than the stall, and then goes on to its end."""
+    with trial.slow_upload(trial.build(1)) as (session, cargo):
+        with session.frozen_client():
+            await_stillness(trial, cargo)
+            trial.assert_untouched(QUIET_S)
+        session.finish()
+    return await_first_deployed(trial, cargo)
+
+
+def server_frozen(trial: Trial) -> str:
+    """The server's side of the session stands still, and then goes on to its end."""
+    with trial.slow_upload(trial.build(1)) as (session, cargo):
+        with session.frozen_server():
+            trial.assert_untouched(QUIET_S)
+        session.finish()
+    return await_first_deployed(trial, cargo)
+
+
+def await_first_deployed(trial: Trial, cargo: Cargo) -> str:
+    if trial.place.client.is_tree:
+        trial.place.mark_ready(trial.name)
+    trial.await_deployed(1, cargo, [1])
+    return "untouched, then deployed"
+
+
+def await_stillness(trial: Trial, cargo: Cargo) -> None:
+    """What was under way when the client was stopped has arrived."""
+
+    def snapshot() -> list[tuple[str, int]]:
+        return sorted((str(path), path.lstat().st_size) for path in trial.place.drop.rglob("*"))
+
+    last = snapshot()
+    deadline = time.monotonic() + 10
+    while True:
+        time.sleep(0.2)
+        now = snapshot()
+        if now == last:
+            return
+        assert time.monotonic() < deadline, f"{cargo.label} goes on arriving"
+        last = now
+
+
+def resumed(trial: Trial) -> str:
+    """Killed midway, and gone on with at once."""
+    with trial.slow_upload(trial.build(1)) as (session, _):
+        session.kill()
+    cargo = trial.upload(trial.build(1), trial.place.client.again)
+    trial.await_deployed(1, cargo, [1])
+    return "deployed"
+
+
+def resumed_with_another(trial: Trial) -> str:
+    """Killed midway, and gone on with another build, which some clients take for the rest of the first one."""
+    with trial.slow_upload(trial.build(1)) as (session, _):
+        session.kill()
+    cargo = trial.upload(trial.build(2), trial.place.client.again)
+    if not trial.place.client.is_blind:
+        trial.await_deployed(2, cargo, [2])
+        return "deployed"
+    trial.await_status("rejected", "corrupt-upload")
+    assert trial.lived() == []
+    cargo = trial.upload(trial.build(3))
+    trial.await_deployed(3, cargo, [3])
+    return "corrupt, again: deployed"
+
+
+def overwriting(trial: Trial) -> str:
+    """The next build arrives whole while the one before is being deployed."""
+    with trial.place.held():
+        trial.upload(trial.build(1))
+        trial.await_hook()
+        cargo = trial.upload(trial.build(2))
+        assert trial.lived() == []
+    wait_until(lambda: trial.lived()[-1:] == [2], "the second build live", RESULT_TIMEOUT_S)
+    trial.await_deployed(2, cargo, [1, 2])
+    return "both deployed"
+
+
+def overwriting_killed(trial: Trial) -> str:
+    """The client of the next build is killed midway while the one before is being deployed."""
+    with trial.place.held():
+        trial.upload(trial.build(1))
+        trial.await_hook()
+        with trial.slow_upload(trial.build(2)) as (session, _):
+            session.kill()
+        assert trial.lived() == []
+    client = trial.place.client
+    match client.killed_over:
+        case Left.NOTHING:
+            trial.await_status("deployed")
+            seen, again = "first deployed", client.again
+        case Left.SHORT:
+            trial.await_status("incomplete", "truncated-upload")
+            seen, again = "first deployed, second incomplete", client.again
+        case Left.MIXED:
+            trial.await_status("rejected", "corrupt-upload")
+            seen, again = "first deployed, second corrupt", client.anew or client.put
+    wait_until(lambda: trial.lived() == [1], "the first build live")
+    cargo = trial.upload(trial.build(2), again)
+    wait_until(lambda: trial.lived()[-1:] == [2], "the second build live", RESULT_TIMEOUT_S)
+    trial.await_deployed(2, cargo, [1, 2])
+    return f"{seen}, again: deployed"
+
+
+Cell = Callable[[Trial], str]
+
+COLUMNS: dict[str, Cell] = {
+    "uninterrupted": uninterrupted,
+    "killed": killed,
+    "client-frozen": client_frozen,
+    "server-frozen": server_frozen,
+    "resumed": resumed,
+    "resumed-with-another": resumed_with_another,
+    "overwriting": overwriting,
+    "overwriting-killed": overwriting_killed,
+}
+
+
+def run_cell(place: Place, column: str) -> str:
+    """One client, one thing that happens to it."""
+    flaws_before = len(place.witness.flaws_of(place.app))
+    trial = Trial(place, column, len(place.lives()))
+    seen = COLUMNS[column](trial)
+    assert place.witness.is_watching
+    assert place.witness.flaws_of(place.app)[flaws_before:] == []
+    return seen
+
+
+__all__ = ["COLUMNS", "Parcel", "run_cell"]

@@ -1,0 +1,236 @@
+"""The server for the clients' table: an app, an account and a drop directory for each client, and the guard."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.box.clients.builds import Build, Cargo
+from tests.box.clients.table import Client, Parcel
+from tests.box.machine import Box, wait_until
+from tests.box.server import Server, Site
+
+STALL_S = 1.0
+PYTHON = "/usr/bin/python3 -S -P -m"
+
+MAIN_CONFIG = 'concurrency = 40\nrescan = "1h"\n'
+
+APP_CONFIG = """
+rate_limit = "off"
+stall = "{stall_s}s"
+[hooks]
+before_swap = ["{name}-hook@.service"]
+[health]
+url = "http://127.0.0.1:{port}/"
+"""
+
+APP_UNIT = """
+[Service]
+User={name}
+WorkingDirectory=/home/{name}/app
+Environment=PYTHONPATH=/src PYTHONDONTWRITEBYTECODE=1
+ExecStart={python} tests.box.clients.app {port}
+"""
+
+# A deploy stops here for as long as the test holds the lock.
+HOOK_UNIT = """
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/flock --shared /run/held/{name} true
+"""
+
+# rsync is a program on the server, so its account cannot be one of internal-sftp in a chroot: rrsync, which comes with
+# rsync, confines it to the drop directory. It is run by the account's shell, so that has to be one.
+RSYNC_ACCOUNT = """
+Match User {uploader}
+    ForceCommand /usr/bin/rrsync {drop}
+    AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u
+    PasswordAuthentication no
+    KbdInteractiveAuthentication no
+    DisableForwarding yes
+    PermitTTY no
+    PermitUserRC no
+    ClientAliveInterval 15
+    ClientAliveCountMax 3
+"""
+
+
+class Witness:
+    """What the guard has told so far."""
+
+    def __init__(self, box: Box, apps: dict[str, int]) -> None:
+        self.flaws: list[str] = []
+        self._lives: dict[str, list[str]] = defaultdict(list)
+        self._process = box.popen(
+            *("python3", "-S", "-P", "-u", "-m", "tests.box.clients.guard"),
+            *(f"{name}:{port}" for name, port in apps.items()),
+            env={"PYTHONPATH": "/src", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            fact = json.loads(line)
+            if "live" in fact:
+                self._lives[fact["app"]].append(fact["live"])
+            elif "flaw" in fact:
+                self.flaws.append(f"{fact['app']}: {fact['flaw']}")
+
+    def lives(self, app: str) -> list[str]:
+        """The builds that this app has had live, in order."""
+        return list(self._lives[app])
+
+    def flaws_of(self, app: str) -> list[str]:
+        """Whatever was not as it should be."""
+        return [flaw for flaw in self.flaws if flaw.startswith(f"{app}: ")]
+
+    @property
+    def is_watching(self) -> bool:
+        """The guard itself is well."""
+        return self._process.poll() is None
+
+    def end(self) -> str:
+        """Stop the guard; returns what it complained of."""
+        self._process.kill()
+        return self._process.communicate()[1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One client's app on the server, and the laptop's directory for it."""
+
+    site: Site
+    client: Client
+    witness: Witness
+
+    @property
+    def box(self) -> Box:
+        return self.site.box
+
+    @property
+    def app(self) -> str:
+        return self.site.name
+
+    @property
+    def drop(self) -> Path:
+        """The drop directory, seen from outside."""
+        return self.box.path(self.site.drop)
+
+    # --- the laptop ---
+
+    def parcel(self, build: Build, name: str, rate: int = 0) -> tuple[Parcel, Cargo]:
+        """Put a build on the laptop, ready to be uploaded as ``name``."""
+        place = self.box.path(f"/home/laptop/{self.app}/{build.label}")
+        place.mkdir(parents=True, exist_ok=True)
+        if self.client.is_tree:
+            if not (place / name).exists():
+                (place / name).mkdir()
+                build.unpack_into(place / name)
+            cargo = Cargo(build.label, tuple(build.files[name] for name in sorted(build.files) if "payload" in name))
+        else:
+            content = build.packed()
+            if not (place / name).exists():
+                (place / name).write_bytes(content)
+            cargo = Cargo(build.label, (content,))
+        source = f"/home/laptop/{self.app}/{build.label}/{name}"
+        start = "" if self.client.is_rsync else f"/{self.app}"
+        return Parcel(source, name, self.site.uploader, start, rate), cargo
+
+    def mark_ready(self, name: str) -> None:
+        """Upload NAME.ready the way this account can."""
+        place = self.box.path(f"/home/laptop/{self.app}")
+        (place / f"{name}.ready").touch()
+        source, user = f"/home/laptop/{self.app}/{name}.ready", self.site.uploader
+        if self.client.is_rsync:
+            self.box.run("rsync", source, f"{user}@server:/", user="laptop")
+        else:
+            self.site.sftp(f'put "{source}"')
+
+    # --- the server ---
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        """The result that is there now."""
+        with suppress(FileNotFoundError):
+            return tomllib.loads((self.drop / f"{name}.result.toml").read_text())
+        return None
+
+    def deploying(self, name: str) -> dict[str, Any] | None:
+        """What the agent tells of its work now."""
+        with suppress(FileNotFoundError):
+            return tomllib.loads((self.drop / f"{name}.deploying").read_text())
+        return None
+
+    def lives(self) -> list[str]:
+        """The builds that were live, in order."""
+        return self.witness.lives(self.app)
+
+    def live_release(self) -> str:
+        """What the link names."""
+        return os.readlink(self.box.path(f"/home/{self.app}/app")).removeprefix("releases/")
+
+    def server_processes(self) -> list[int]:
+        """The uploader's processes, as the box numbers them."""
+        owner = next(
+            int(line.split(":")[2])
+            for line in self.box.path("/etc/passwd").read_text().splitlines()
+            if line.startswith(f"{self.site.uploader}:")
+        )
+        found = []
+        for process in self.box.path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                status = (process / "status").read_text()
+                if f"\nUid:\t{owner}\t" in status and "\nState:\tZ" not in status:
+                    found.append(int(process.name))
+        return found
+
+    def await_server(self) -> None:
+        """The server's side of a client that is gone has seen it, and is gone too."""
+        wait_until(lambda: not self.server_processes(), f"the end of {self.site.uploader}'s session")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Deploys go as far as their hook, and no further."""
+        with self.box.path(f"/run/held/{self.app}").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def lay_out(server: Server, clients: Sequence[Client]) -> list[Place]:
+    """Accounts, apps and units for these clients, a running agent, and the guard."""
+    box = server.box
+    box.write("/etc/ssh/sshd_config.d/00-many.conf", "MaxStartups 200\n")
+    # Hundreds of log-ins, each of which would start a systemd of its user's own.
+    box.run("sed", "-i", "/pam_systemd/d", "/etc/pam.d/common-session")
+    box.write("/etc/dropdeploy/dropdeploy.toml", MAIN_CONFIG, mode=0o640, owner="root:dropdeploy")
+    box.run("mkdir", "/run/held")
+    sites, ports = [], {}
+    for number, client in enumerate(clients):
+        name, port = client.slug, 7001 + number
+        values = {"name": name, "port": port, "python": PYTHON, "stall_s": STALL_S}
+        units = [f"{name}.service", f"{name}-hook@.service"]
+        site = server.add_app(name, APP_CONFIG.format(**values), units, is_sshd_told=False)
+        if client.is_rsync:
+            block = RSYNC_ACCOUNT.format(uploader=site.uploader, drop=site.drop)
+            box.path(f"/etc/ssh/sshd_config.d/dropdeploy-{site.uploader}.conf").write_text(block)
+            box.run("usermod", "--shell", "/bin/sh", site.uploader)
+            box.run("install", "-d", "-o", site.uploader, "-g", site.uploader, "-m", "0700", f"{site.drop}/.incoming")
+        box.path(f"/etc/systemd/system/{name}.service").write_text(APP_UNIT.format(**values))
+        box.path(f"/etc/systemd/system/{name}-hook@.service").write_text(HOOK_UNIT.format(**values))
+        box.path(f"/run/held/{name}").touch()
+        sites.append(site)
+        ports[name] = port
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", "ssh.service")
+    server.agent("start")
+    witness = Witness(box, ports)
+    return [Place(site, client, witness) for site, client in zip(sites, clients, strict=True)]
