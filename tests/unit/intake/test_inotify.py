@@ -129,7 +129,7 @@ def test_a_file_that_is_moved_away_delays_nothing(tmp_path: Path) -> None:
         told.wait(drop)
         (drop / "new.zip").write_bytes(b"x")
         told.wait(drop)
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 0.5
 
 
 def test_growth_is_told_at_once_then_rarely_then_once_more(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_growth_is_told_at_once_then_rarely_then_once_more(tmp_path: Path) -> No
         began = time.monotonic()
         growing.write(b"x")
         told.wait(tmp_path)
-        assert time.monotonic() - began < GROWTH_PAUSE_S / 2
+        assert time.monotonic() - began < GROWTH_PAUSE_S
         while time.monotonic() < began + 2.5 * GROWTH_PAUSE_S:
             growing.write(b"x" * 1000)
         assert 1 <= told.changed[str(tmp_path)] <= 3
@@ -155,7 +155,7 @@ def test_a_close_is_told_at_once_while_another_file_grows(tmp_path: Path) -> Non
         began = time.monotonic()
         (tmp_path / "b.zip").write_bytes(b"x")
         told.wait(tmp_path)
-        assert time.monotonic() - began < GROWTH_PAUSE_S / 2
+        assert time.monotonic() - began < GROWTH_PAUSE_S
 
 
 def test_the_same_directory_is_not_watched_twice(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_events_lost_to_a_full_queue(tmp_path: Path, caplog: pytest.LogCaptureFi
     length = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     with watching(*drops) as (watches, told):
         with watches._emitter._lock:  # nobody reads
-            for _ in range(length // 2 + 10):  # the kernel merges equal events
+            for _ in range(length):  # two files, as the kernel merges equal events
                 os.utime(drops[0] / "a.zip")
                 os.utime(drops[0] / "b.zip")
         told.wait_for(lambda told: told.changed[str(drops[1])])
