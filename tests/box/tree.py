@@ -1,7 +1,7 @@
 """The Debian tree that boxes boot from: made once by mmdebstrap, then kept and never written to.
 
-``python3 -m tests.box.tree`` makes it (under a minute) and prints where it is. Which Debian it is, $DROPDEPLOY_BOX_SUITE
-tells: bookworm (the default) or trixie.
+``python3 -m tests.box.tree`` makes it (under a minute) and prints where it is. Which Debian it is, DROPDEPLOY_BOX_SUITE
+in the environment tells: bookworm (the default) or trixie.
 """
 
 from __future__ import annotations
