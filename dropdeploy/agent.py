@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dropdeploy import lock, sdnotify
+from dropdeploy import lock, log, sdnotify
 from dropdeploy.answers import Answers
 from dropdeploy.config.directory import check_paths, not_built_yet, survey_directory
 from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
@@ -34,6 +33,7 @@ from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
 from dropdeploy.report.desk import Desk
+from dropdeploy.report.status import status_line
 from dropdeploy.slots import Slots
 from dropdeploy.units.embedded import EmbeddedUnits
 
@@ -106,7 +106,7 @@ class Agent:
         ]
         try:
             await self._stopping.wait()
-            sdnotify.notify("STOPPING=1", "STATUS=finishing what is in progress")
+            sdnotify.notify("STOPPING=1", self._status())
         finally:
             for task in tasks:
                 task.cancel()
@@ -121,7 +121,7 @@ class Agent:
         desk = Desk(app.drop, app.keep_results)
         releases = AppReleases(root=app.root, group=app.group, shared=app.shared, strip=app.strip, accept=app.accept)
         ports = Ports(self._units, self._probe, releases, drop, self._history, retention.choose)
-        answers = Answers(app, self._history, releases, drop, desk)
+        answers = Answers(app, self._history, releases, drop, desk, changed=self._tell_status)
         lane = Lane(
             app, ports=ports, drop=drop, answers=answers, slots=self._slots, rescan_s=self._config.settings.rescan_s
         )
@@ -162,7 +162,6 @@ class Agent:
             unwatched = await self._watch()
             for name in unwatched:
                 self._wake(name)
-            sdnotify.notify(self._status())
 
     # --- what goes on by itself ---
 
@@ -177,9 +176,11 @@ class Agent:
         return ", ".join(self._running) if 0 < len(self._running) <= NAMED_APPS else f"{len(self._running)} apps"
 
     def _status(self) -> str:
-        doing = [f"{name}: {running.lane.doing}" for name, running in self._running.items() if running.lane.doing]
-        count = len(self._running)
-        return f"STATUS={'; '.join(doing) or f'watching {count} app' + ('' if count == 1 else 's')}"
+        doing = status_line([running.lane.now for running in self._running.values()])
+        return f"STATUS={'stopping; ' if self._stopping.is_set() else ''}{doing}"
+
+    def _tell_status(self) -> None:
+        sdnotify.notify(self._status())
 
     # --- reload ---
 
@@ -206,12 +207,10 @@ class Agent:
         self._config = Config(self._config.settings, config.apps)
         await take_up(self._units, self._config)
         await self._watch()
-        for name, app in wanted.items():
-            if name not in self._running:
-                self._start(app)
-        logger.info(
-            "configuration read again: %d apps, %d changed or new", len(wanted), len(wanted) - len(self._running)
-        )
+        fresh = [app for name, app in wanted.items() if name not in self._running]
+        for app in fresh:
+            self._start(app)
+        logger.info("configuration read again: %d apps, %d changed or new", len(wanted), len(fresh))
 
 
 async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
@@ -295,25 +294,9 @@ def refuse_configuration(mistakes: Sequence[Mistake]) -> int:
     return EXIT_CONFIGURATION
 
 
-def begin_log() -> None:
-    """One line an event. Under systemd the journal adds the time, and takes the level from a prefix (sd-daemon(3))."""
-    handler = logging.StreamHandler()
-    is_journal = "JOURNAL_STREAM" in os.environ
-    handler.setFormatter(_JournalFormatter() if is_journal else logging.Formatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-class _JournalFormatter(logging.Formatter):
-    LEVELS: Mapping[int, int] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-
-    def format(self, record: logging.LogRecord) -> str:
-        prefix = f"<{self.LEVELS.get(record.levelno, 2)}>"
-        return "\n".join(prefix + line for line in super().format(record).splitlines())
-
-
 def run(directory: Path) -> int:
     """``dropdeploy run``: the agent in the foreground. ``directory`` is where the configuration is."""
-    begin_log()
+    log.begin()
     config, mistakes = survey_directory(directory)
     if any(mistake.file.endswith(MAIN_FILE) for mistake in mistakes):
         # Without its settings nothing can be asked of the units; the paths can be looked at all the same.

@@ -7,6 +7,7 @@ request that has one is not taken again. Told twice is better than decided twice
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -49,7 +50,16 @@ STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, Err
 class Answers:
     """What was answered, and the answering."""
 
-    def __init__(self, app: App, history: HistoryThread, releases: Releases, drop: DropDirectory, desk: Desk) -> None:
+    def __init__(
+        self,
+        app: App,
+        history: HistoryThread,
+        releases: Releases,
+        drop: DropDirectory,
+        desk: Desk,
+        *,
+        changed: Callable[[], None],
+    ) -> None:
         self.app = app
         self.desk = desk
         self.given: dict[str, Answer] = {}
@@ -57,6 +67,7 @@ class Answers:
         self._history = history
         self._releases = releases
         self._drop = drop
+        self._changed = changed  # called whenever `now` is another one
 
     @property
     def now(self) -> AppNow:
@@ -68,6 +79,7 @@ class Answers:
         if now != self._now:
             self._now = now
             self.desk.show(now)
+            self._changed()
 
     async def open(self) -> None:
         """Recall what was answered, and tell the verdicts that may not have been told before a crash."""

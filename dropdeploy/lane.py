@@ -25,6 +25,7 @@ from dropdeploy.history import History
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.judge import Judgement, Memory, judge, remember_news, remember_short
 from dropdeploy.model import Action, App, ErrorCode, Fault, Format, Marker, Status, Upload
+from dropdeploy.report.status import AppNow
 from dropdeploy.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,9 @@ class Lane:
         self._wakeup.set()
 
     @property
-    def doing(self) -> str:
-        """What is going on, for a status line; "" when nothing is."""
-        return self._answers.now.working
+    def now(self) -> AppNow:
+        """The app as it is."""
+        return self._answers.now
 
     async def run(self) -> None:
         """Recover what was interrupted, then look and work until closed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dropdeploy.model import Outcome
+from dropdeploy.report.harmless import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +55,18 @@ def status_table(now: AppNow) -> dict[str, object]:
         for release, healthy in now.releases
     ]
     return table
+
+
+def status_line(apps: Sequence[AppNow]) -> str:
+    """All apps in one line, for `systemctl status`: what is going on, else the newest verdict."""
+    doing = [f"{now.app}: {now.working}" for now in apps if now.working]
+    if doing:
+        return one_line("; ".join(doing))
+    watching = f"watching {len(apps)} app{'' if len(apps) == 1 else 's'}"
+    verdicts = [now.last for now in apps if now.last is not None]
+    if not verdicts:
+        return watching
+    last = max(verdicts, key=lambda outcome: outcome.finished)
+    code = f" ({last.fault.code})" if last.fault is not None else ""
+    when = f"{last.finished.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return one_line(f"{watching}; last: {last.app}: {last.upload} {last.status}{code}, {when}")
