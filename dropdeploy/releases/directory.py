@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
+from collections.abc import Iterator
 
 from dropdeploy.releases.copying import copy_data
 from dropdeploy.releases.refusal import CHANGED, UNREADABLE, Refusal, show, unsafe
@@ -18,15 +20,50 @@ _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def copy_directory(fd: int, tree: Tree) -> int:
     """Copy what the directory ``fd`` holds into ``tree``; returns the bytes of its files together.
 
-    Refuses what changes meanwhile, as far as times and sizes tell. Hard links become files of their own: the
+    Refuses what changes meanwhile, as far as times and sizes tell: anything in the tree, from the beginning to the end
+    of the copy, or it could be half of one build and half of the next. Hard links become files of their own: the
     uploader keeps no way to write into a release.
     """
-    return _copy_level(fd, b"", tree, 0)
+    before = array("q", (mark for _, mark in _marks(fd, b"", 0)))
+    total = _copy_level(fd, b"", tree, 0)
+    for place, (path, mark) in enumerate(_marks(fd, b"", 0)):
+        # An entry more or less has changed its directory, which comes before it.
+        if before[place] != mark:
+            raise _changed(path)
+    return total
+
+
+def _marks(fd: int, path: bytes, depth: int) -> Iterator[tuple[bytes, int]]:
+    """Every entry with a number that changes when it does; a number each, for there may be many. In order of name."""
+    _check_depth(path, depth)
+    yield path, _mark(os.fstat(fd))
+    for name in _names(fd, path):
+        inner = path + b"/" + name if path else name
+        try:
+            status = os.lstat(name, dir_fd=fd)
+            if not stat.S_ISDIR(status.st_mode):
+                yield inner, _mark(status)
+                continue
+            opened = _open(name, fd, inner, DIRECTORY_FLAGS)
+        except FileNotFoundError:
+            raise _changed(inner) from None
+        try:
+            yield from _marks(opened, inner, depth + 1)
+        finally:
+            os.close(opened)
+
+
+def _mark(status: os.stat_result) -> int:
+    return hash((status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+def _check_depth(path: bytes, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise unsafe(f"entry {show(path)} is nested more than {MAX_DEPTH} directories deep", "upload a flatter tree")
 
 
 def _copy_level(fd: int, path: bytes, tree: Tree, depth: int) -> int:
-    if depth > MAX_DEPTH:
-        raise unsafe(f"entry {show(path)} is nested more than {MAX_DEPTH} directories deep", "upload a flatter tree")
+    _check_depth(path, depth)
     before = os.fstat(fd)
     tree.directory(path or b".", stat.S_IMODE(before.st_mode))
     total = 0

@@ -207,3 +207,33 @@ def test_names_that_come_and_go_meanwhile(copy: Copy) -> None:
         (copy.upload / "b").unlink()
 
     assert refused_sooner_or_later(copy, flicker).code == CHANGED
+
+
+class Meddled(Tree):
+    """While the copy of one entry begins, somebody changes another one."""
+
+    at_entry = b""
+    meddle: Callable[[], None]
+
+    def create(self, name: bytes, mode: int, size: int) -> int | None:
+        if name == self.at_entry:
+            self.meddle()
+        return super().create(name, mode, size)
+
+
+@pytest.mark.parametrize("changed", ["one", "two"])
+def test_the_next_build_over_the_one_that_is_copied(copy: Copy, changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the one and half of the other: each file was the same before and after its own copy."""
+    for name in ("one", "two", "three"):
+        (copy.upload / name).write_text("first build")
+
+    def overwrite() -> None:
+        with (copy.upload / changed).open("r+") as file:  # in place, as sftp does: the directory does not change
+            file.write("second")
+
+    monkeypatch.setattr(Meddled, "at_entry", b"three")
+    monkeypatch.setattr(Meddled, "meddle", staticmethod(overwrite), raising=False)
+    monkeypatch.setitem(globals(), "Tree", Meddled)
+    refusal = copy.run()
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.message) == (CHANGED, f"'{changed}' changed while it was copied")
