@@ -305,12 +305,10 @@ def _see(entry: Entry, memory: Memory, now: float) -> Seen:
 
 
 def _fresh(look: _Look, memory: Memory, verdicts: list[tuple[Entry, _Found]]) -> Iterator[str]:
-    """Names whose upload is new or changed with this look, and has no answer."""
+    """Names whose upload, or what belongs to it, is new or changed with this look, and that have no answer."""
     for entry, found in verdicts:
-        names = {entry.name, entry.name + READY}
-        has_news = entry.name in memory.news or any(
-            look.seen[name] != memory.seen.get(name) for name in names & look.seen.keys()
-        )
+        names = [entry.name + ending for ending in ("", READY, META, SHA256, SIGNATURE)]
+        has_news = entry.name in memory.news or any(look.seen.get(name) != memory.seen.get(name) for name in names)
         if has_news and not isinstance(found, _Nothing):
             yield entry.name
 

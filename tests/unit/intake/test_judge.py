@@ -201,6 +201,25 @@ def test_a_result_of_earlier_bytes_is_outdated_as_soon_as_new_ones_are_seen() ->
     assert eye.look(file("build.zip", 2, closed=Closed.NO)).fresh == ()
 
 
+def test_a_sidecar_that_reopens_outdates_the_result_of_before() -> None:
+    eye = Eye()
+    (upload,) = eye.look(file("build.zip"), file("build.zip.sha256")).uploads
+    eye.answer(upload, reopens=True)
+    assert eye.look(file("build.zip"), file("build.zip.sha256")).fresh == ()
+    assert eye.look(file("build.zip"), file("build.zip.sha256", 2)).fresh == ("build.zip",)
+    (upload,) = eye.look(file("build.zip"), file("build.zip.sha256", 2)).uploads
+    eye.answer(upload, reopens=True)
+    assert eye.look(file("build.zip")).fresh == ("build.zip",)
+    assert eye.look(file("build.zip")).fresh == ()
+
+
+def test_a_sidecar_that_changes_nothing_leaves_the_result() -> None:
+    eye = Eye()
+    (upload,) = eye.look(file("build.zip")).uploads
+    eye.answer(upload)
+    assert eye.look(file("build.zip"), file("build.zip.meta.toml")).fresh == ()
+
+
 def test_unsupported_files_are_answered_once_closed() -> None:
     eye = Eye()
     assert not eye.look(file("notes.pdf", closed=Closed.NO)).answers
