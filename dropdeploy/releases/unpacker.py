@@ -2,7 +2,7 @@
 
 It can be killed at any moment, gives its memory back when it ends, and leaves the agent's interpreter free. All it
 touches are the descriptors that it was given: the upload's, the staging directory's, the tap's. Nothing here opens
-a path, so it can be shut off from everything else.
+a path, so before the upload's first byte is read it is shut off from everything else (``confinement``).
 
 Started as ``python3 -P -S -m dropdeploy.releases.unpacker JOB``, JOB being JSON with the attributes of ``Job``. To its
 standard output it writes JSON lines: ``{"read": BYTES}`` a few times a second, and at the end ``{"done": {…}}`` or
@@ -12,6 +12,7 @@ standard output it writes JSON lines: ``{"read": BYTES}`` a few times a second, 
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dropdeploy.releases.confinement import confine
 from dropdeploy.releases.decoders import decoder
 from dropdeploy.releases.extract import unpack_tar, unpack_zip
 from dropdeploy.releases.refusal import (
@@ -35,6 +37,14 @@ from dropdeploy.releases.stream import Stream
 from dropdeploy.releases.tree import Tree
 
 _LIFELINE, _REPORT = 0, 1
+_LATE_IMPORTS = {
+    "/": ("dropdeploy.releases.directory",),
+    ".tar.bz2": ("bz2",),
+    ".tar.xz": ("lzma",),
+    ".tar.zst": ("dropdeploy.releases.zstd",),
+    ".zip": ("dropdeploy.releases.zipball", "dropdeploy.releases.zipdir", "bz2", "encodings.cp437"),
+}
+"""What only some formats need: nothing can be imported any more once the process is confined."""
 _REPORT_EVERY_S = 0.25
 
 
@@ -102,8 +112,11 @@ def refusal_of(error: OSError | MemoryError, tree: Tree, staging: int) -> Refusa
 def main(argument: str) -> int:
     """Run the job, report, and return the exit status: 0 done, 1 refused."""
     os.umask(0)
-    threading.Thread(target=_await_end_of_lifeline, name="lifeline", daemon=True).start()
     job = Job(argument)
+    for module in _LATE_IMPORTS.get(job.format, ()):
+        importlib.import_module(module)
+    confine(job.staging, job.source if job.format == "/" else None)
+    threading.Thread(target=_await_end_of_lifeline, name="lifeline", daemon=True).start()
     if job.tap is not None:
         os.set_blocking(job.tap, True)
     tree = Tree(
