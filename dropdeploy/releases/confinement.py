@@ -1,10 +1,10 @@
 """Shutting the unpacker in: after this, a parser that a hostile archive has taken over can write into the staging
 directory and talk to the agent through its pipes, and nothing else.
 
-No new privileges (prctl(2)), hardly a capability (capabilities(7)), no file outside the staging directory (landlock(7)), no
-program started, no socket, no other process touched (seccomp(2)), no core dump. What the kernel does not have is left
-out: the unpacker's own rules do not stand on this. Must be called before the first thread is started, and after
-everything that is needed has been imported.
+No new privileges (prctl(2)), hardly a capability (capabilities(7)), no file outside the staging directory
+(landlock(7)), no program started, no socket, no other process touched (seccomp(2)), no core dump. What the kernel does
+not have is left out: the unpacker's own rules do not stand on this. Must be called before the first thread is started,
+and after everything that is needed has been imported.
 """
 
 from __future__ import annotations
