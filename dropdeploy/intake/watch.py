@@ -86,6 +86,7 @@ class Watcher:
                 continue
             if is_new and app in self._watched:
                 logger.warning("%s: another directory is at %s now; it is watched from now on", app, path)
+            if is_new:  # something may have come before the watch
                 self._hand_over(self._wake, app)
         return failed
 

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import os
-import sys
+import sqlite3
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from tests.agent.world import World
+from tests.agent.world import World, wait_for
 
 
 class Crowd(World):
-    """``app000`` and its brothers. Each has a root, a drop directory and a unit that runs until it is stopped."""
+    """``app000`` and its brothers. Each has a root, a drop directory and a unit that sleeps until it is stopped.
 
-    names: list[str]
+    ``prefix`` is a command that runs the agent; it must become it, so that its process is the agent's.
+    """
 
-    def configure_many(self, count: int, *, main: str = "", app: str = "", rescan: str = "1h") -> None:
-        """An embedded supervisor and ``count`` apps; ``main`` and ``app`` are more lines of their files."""
+    prefix: Sequence[str] = ()
+    names: Sequence[str] = ()
+
+    def configure_many(self, count: int, *, main: str = "", rescan: str = "1h") -> None:
+        """``main`` are more lines of dropdeploy.toml."""
         apps = self.config / "apps.d"
         (apps / "myapp.toml").unlink(missing_ok=True)
         self.names = [f"app{number:03d}" for number in range(count)]
         (self.config / "dropdeploy.toml").write_text(
-            f'state = "{self.state}"\nbus = "embedded"\nrescan = "{rescan}"\n{main}'
+            f'state = "{self.state}"\nbus = "embedded"\nrescan = "{rescan}"\n{main}\n'
         )
         for name in self.names:
             for directory in (self.root_of(name), self.drop_of(name)):
                 directory.mkdir(parents=True, exist_ok=True)
             (apps / f"{name}.toml").write_text(
-                f'root = "{self.root_of(name)}"\ndrop = "{self.drop_of(name)}"\n{app}\n'
-                f'[embedded]\ncommand = ["{sys.executable}", "-SE", "app.py"]\nlisten = "{self.socket_of(name)}"\n'
-                f'[health]\nurl = "unix:{self.socket_of(name)}:/"\n'
+                f'root = "{self.root_of(name)}"\ndrop = "{self.drop_of(name)}"\n'
+                f'[embedded]\ncommand = ["/bin/sleep", "1d"]\n'
             )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [*(self.prefix if arguments == ("run",) else ()), *super().command(*arguments)]
 
     def root_of(self, name: str) -> Path:
         return self.path / "roots" / name
@@ -37,47 +48,84 @@ class Crowd(World):
     def drop_of(self, name: str) -> Path:
         return self.path / "drops" / name
 
-    def socket_of(self, name: str) -> Path:
-        return self.path / f"{name}.sock"
+    def wait_for_log(self, line: str, deadline_s: float = 30.0) -> None:
+        """Wait until the agent has said this."""
+        wait_for(f"log line {line!r}", lambda: line in self.log.read_text(), deadline_s)
+
+    # --- uploads ---
+
+    def upload(self, name: str, content: bytes, file: str = "build.tar.gz") -> Path:
+        """As sftp does it: under the final name, open while it grows."""
+        path = self.drop_of(name) / file
+        path.write_bytes(content)
+        return path
+
+    def result_of(self, name: str, file: str = "build.tar.gz", deadline_s: float = 30.0) -> dict[str, Any]:
+        """Wait for the result of an upload."""
+        path = self.drop_of(name) / f"{file}.result.toml"
+        wait_for(str(path), path.exists, deadline_s)
+        return tomllib.loads(path.read_text())
+
+    def started(self) -> dict[tuple[str, str], float]:
+        """When work on each upload began (Unix time), by app and upload."""
+        history = sqlite3.connect(f"{(self.state / 'history.db').as_uri()}?mode=ro", uri=True)
+        try:
+            rows = history.execute("SELECT app, upload, started FROM deploys").fetchall()
+        finally:
+            history.close()
+        return {(app, upload): datetime.fromisoformat(started).timestamp() for app, upload, started in rows}
+
+    # --- the machine, as the agent sees it ---
+
+    def inside(self, *command: str) -> None:
+        """Run a command in the agent's namespaces."""
+        assert self.process is not None
+        enter = ["nsenter", "--preserve-credentials", "-t", str(self.process.pid), "-U", "-m"]
+        subprocess.run([*enter, *command], check=True)
+
+    @property
+    def view(self) -> Path:
+        """Where the agent's mounts are seen from outside."""
+        return self._proc / "root"
 
     # --- what the agent costs ---
 
     @property
-    def proc(self) -> Path:
+    def _proc(self) -> Path:
         assert self.process is not None
         return Path("/proc") / str(self.process.pid)
 
     def threads(self) -> int:
-        return len(os.listdir(self.proc / "task"))
+        return len(os.listdir(self._proc / "task"))
 
     def descriptors(self) -> list[str]:
         """What the agent has open, as links of /proc/PID/fd show it."""
         found = []
-        for entry in (self.proc / "fd").iterdir():
+        for entry in (self._proc / "fd").iterdir():
             try:
                 found.append(os.readlink(entry))
             except FileNotFoundError:
                 continue
         return found
 
-    def watches(self) -> int:
-        """How many inotify watches the agent has."""
-        count = 0
-        for entry in (self.proc / "fdinfo").iterdir():
+    def watched_inodes(self) -> list[int]:
+        """The inodes that the agent's inotify watches stand on; proc(5), /proc/PID/fdinfo."""
+        inodes = []
+        for entry in (self._proc / "fdinfo").iterdir():
             try:
-                count += entry.read_text().count("inotify wd:")
+                lines = entry.read_text().splitlines()
             except FileNotFoundError:
                 continue
-        return count
+            fields = [line.split() for line in lines if line.startswith("inotify wd:")]
+            inodes += [int(field[2].removeprefix("ino:"), 16) for field in fields]
+        return inodes
 
     def memory_kib(self) -> int:
         """Resident, in KiB."""
-        for line in (self.proc / "status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        return 0
+        lines = (self._proc / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
     def cpu_s(self) -> float:
         """Seconds of processor time since it started."""
-        fields = (self.proc / "stat").read_text().rpartition(")")[2].split()
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -51,6 +51,10 @@ async def watching(drops: dict[str, Path]) -> AsyncIterator[tuple[Watcher, Wakes
         await asyncio.to_thread(watcher.close)
 
 
+async def renew(watcher: Watcher, drops: dict[str, Path]) -> frozenset[str]:
+    return await asyncio.to_thread(watcher.renew, drops)
+
+
 def make(*paths: Path) -> None:
     for path in paths:
         path.mkdir()
@@ -70,13 +74,13 @@ async def test_an_app_that_is_no_longer_wanted_is_forgotten(tmp_path: Path) -> N
     drops = {"one": tmp_path / "1", "two": tmp_path / "2"}
     make(*drops.values())
     async with watching(drops) as (watcher, wakes):
-        assert watcher.renew({"two": drops["two"]}) == frozenset()
+        assert await renew(watcher, {"two": drops["two"]}) == frozenset()
         (drops["one"] / "a.zip").write_bytes(b"x")
         (drops["two"] / "a.zip").write_bytes(b"x")  # comes after it
         await wakes.wait("two")
         assert wakes.woken == set()
         # The path may be another app's by now.
-        assert watcher.renew({"two": drops["two"], "three": drops["one"]}) == frozenset()
+        assert await renew(watcher, {"two": drops["two"], "three": drops["one"]}) == frozenset()
         (drops["one"] / "a.zip").unlink()
         await wakes.wait("three")
 
@@ -88,10 +92,12 @@ async def test_a_directory_that_is_removed_and_recreated(tmp_path: Path, caplog:
         drop.rmdir()
         await asyncio.wait_for(wakes.lost.wait(), DEADLINE_S)
         await wakes.wait("myapp")
-        assert watcher.renew({"myapp": drop}) == {"myapp"}
-        assert watcher.renew({"myapp": drop}) == {"myapp"}
+        assert await renew(watcher, {"myapp": drop}) == {"myapp"}
+        assert await renew(watcher, {"myapp": drop}) == {"myapp"}
         drop.mkdir()
-        assert watcher.renew({"myapp": drop}) == frozenset()
+        wakes.woken.clear()
+        assert await renew(watcher, {"myapp": drop}) == frozenset()
+        await wakes.wait("myapp")  # for what came before the watch
         (drop / "a.zip").write_bytes(b"x")
         await wakes.wait("myapp")
     assert caplog.messages == []  # who looks into it tells
@@ -110,11 +116,11 @@ async def test_another_directory_in_its_place(tmp_path: Path, caplog: pytest.Log
             other.rename(drop) if by == "moved" else drop.symlink_to(other)
         await asyncio.wait_for(wakes.lost.wait(), DEADLINE_S)
         await wakes.wait("myapp")
-        assert watcher.renew({"myapp": drop}) == frozenset()
+        assert await renew(watcher, {"myapp": drop}) == frozenset()
         await wakes.wait("myapp")  # what came into it before it was watched
         (drop / "a.zip").write_bytes(b"x")
         await wakes.wait("myapp")
-        assert watcher.renew({"myapp": drop}) == frozenset()
+        assert await renew(watcher, {"myapp": drop}) == frozenset()
     assert caplog.messages == [f"myapp: another directory is at {drop} now; it is watched from now on"]
 
 
@@ -124,12 +130,12 @@ async def test_two_paths_that_come_to_lead_to_one_directory(tmp_path: Path) -> N
     async with watching(drops) as (watcher, wakes):
         drops["two"].rmdir()
         drops["two"].symlink_to(drops["one"])
-        assert watcher.renew(drops) == frozenset()
+        assert await renew(watcher, drops) == frozenset()
         wakes.woken.clear()
         (drops["one"] / "a.zip").write_bytes(b"x")
         await wakes.wait("one", "two")
         drops["two"].unlink()
-        assert watcher.renew(drops) == {"two"}
+        assert await renew(watcher, drops) == {"two"}
         (drops["one"] / "a.zip").unlink()
         await wakes.wait("one")
 
@@ -199,15 +205,15 @@ def test_what_the_kernel_refuses_is_explained() -> None:
 async def test_watching_that_ended_is_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with watching({"myapp": tmp_path}) as (watcher, wakes):
         assert watcher._watches is not None
-        watcher._watches.close()
-        assert watcher.renew({"myapp": tmp_path}) == frozenset()
+        await asyncio.to_thread(watcher._watches.close)
+        assert await renew(watcher, {"myapp": tmp_path}) == frozenset()
         wakes.woken.clear()
         (tmp_path / "a.zip").write_bytes(b"x")
         await wakes.wait("myapp")
     assert caplog.messages[0] == "watching has ended unexpectedly; it is begun anew"
 
 
-async def test_a_loop_that_is_closed_is_no_concern_of_the_handler(tmp_path: Path) -> None:
+def test_a_loop_that_is_closed_is_no_concern_of_the_handler(tmp_path: Path) -> None:
     with watcher_without_loop() as watcher:
         assert watcher.renew({"myapp": tmp_path}) == frozenset()
         watcher._loop.close()
