@@ -57,6 +57,14 @@ class Shop:
         """Upload a build and wait for its result."""
         return self.result(self.upload(version, name, without=without, **behaviour))
 
+    def good(self) -> str:
+        """A good release is live; returns its id."""
+        live = self.live().removeprefix("releases/")
+        if live:
+            return live
+        release: str = self.deploy("good")["release"]
+        return release
+
     def roll_back(self, release: str = "") -> dict[str, Any]:
         """Upload a rollback marker and wait for its result."""
         self.path(f"{self.site.drop}/rollback.result.toml").unlink(missing_ok=True)
