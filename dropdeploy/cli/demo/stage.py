@@ -99,7 +99,7 @@ class Stage:
         )
         (self.config / "apps.d" / f"{APP}.toml").write_text(
             f"root = {_quote(self.root)}\n\n"
-            f'[health]\nurl = "http://127.0.0.1:{self.port}/health"\ninterval = "500ms"\ntimeout = "2s"\n\n'
+            f'[health]\nurl = "http://127.0.0.1:{self.port}/health"\ninterval = "500ms"\ntimeout = "5s"\n\n'
             f'[embedded]\ncommand = [{_quote(sys.executable)}, "server.py"]\n'
             f'listen = "127.0.0.1:{self.port}"\n'
         )

@@ -23,7 +23,7 @@ from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.names import MarkerName
 from dropdeploy.model import Outcome, Status
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 40.0
 
 
 class NotAsToldError(Exception):
