@@ -7,12 +7,12 @@ import io
 import os
 import random
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.box.clients.whole import MANIFEST, manifest
 
-FILES = 4
 NEEDLE = 64
 
 
@@ -40,17 +40,17 @@ class Build:
             (directory / name).write_bytes(content)
 
 
-def make_build(label: str, kilobytes: int) -> Build:
-    """A build of about this size, in a few files of the same names in each build."""
+def make_build(label: str, kilobytes: int, count: int) -> Build:
+    """A build of about this size, in so many files, whose names are the same in each build."""
     chance = random.Random(label)
-    size = kilobytes * 1000 // FILES
-    files = {f"payload/{number}.bin": chance.randbytes(size) for number in range(FILES)}
+    size = kilobytes * 1000 // count
+    files = {f"payload/{number}.bin": chance.randbytes(size) for number in range(count)}
     return Build(label, {MANIFEST: manifest(label, files), **files})
 
 
 @dataclass(frozen=True)
 class Cargo:
-    """What a client carries: one file, or the files of a tree (by their path in it)."""
+    """What a client carries: one file, or the files of a tree."""
 
     label: str
     contents: tuple[bytes, ...]
@@ -61,13 +61,16 @@ class Cargo:
         Of a file: the bytes at that place of it. Of a tree: so many of its files to their ends.
         """
         if len(self.contents) == 1:
-            return _is_below(directory, self.contents[0], int(len(self.contents[0]) * share))
-        whole = sum(_is_below(directory, content, len(content) - NEEDLE) for content in self.contents)
-        return whole >= len(self.contents) * share
+            offset = int(len(self.contents[0]) * share)
+            needle = self.contents[0][offset : offset + NEEDLE]
+            return any(_read_at(fd, offset) == needle for fd in _files(directory))
+        ends = {content[-NEEDLE:] for content in self.contents}
+        arrived = {_read_at(fd, os.fstat(fd).st_size - NEEDLE) for fd in _files(directory)}
+        return len(ends & arrived) >= len(ends) * share
 
 
-def _is_below(directory: Path, content: bytes, offset: int) -> bool:
-    needle = content[offset : offset + NEEDLE]
+def _files(directory: Path) -> Iterator[int]:
+    """Each regular file below, open for as long as it is looked at."""
     for parent, _, names in os.walk(directory):
         for name in names:
             try:
@@ -75,8 +78,10 @@ def _is_below(directory: Path, content: bytes, offset: int) -> bool:
             except OSError:
                 continue  # renamed or removed meanwhile
             try:
-                if os.pread(fd, NEEDLE, offset) == needle:
-                    return True
+                yield fd
             finally:
                 os.close(fd)
-    return False
+
+
+def _read_at(fd: int, offset: int) -> bytes:
+    return os.pread(fd, NEEDLE, max(0, offset))

@@ -20,6 +20,7 @@ from tests.box.machine import wait_until
 
 KILOBYTES = 600
 RATE = 400
+FEW_FILES, MANY_FILES = 4, 200
 MIDWAY = 0.3
 QUIET_S = 1.6 * STALL_S
 RESULT_TIMEOUT_S = 45.0
@@ -38,9 +39,9 @@ class Trial:
         """The upload's name."""
         return self.column if self.place.client.is_tree else f"{self.column}.tar.gz"
 
-    def build(self, number: int) -> Build:
+    def build(self, number: int, files: int = FEW_FILES) -> Build:
         """The first, the second, … build of this cell, each a little larger than the one before."""
-        return make_build(f"{self.place.app}-{self.column}-{number}", KILOBYTES + 20 * number)
+        return make_build(f"{self.place.app}-{self.column}-{number}", KILOBYTES + 20 * number, files)
 
     # --- uploading ---
 
@@ -252,6 +253,47 @@ def overwriting_killed(trial: Trial) -> str:
     return f"{seen}, again: deployed"
 
 
+def overwriting_read(trial: Trial) -> str:
+    """The next build arrives while the one before is being read.
+
+    Of a file: who writes in place waits until the reader has let go, and the first build is dropped for the second;
+    who renames takes nothing from the reader. Of a tree: it is half of the one and half of the other, and refused.
+    """
+    place = trial.place
+    if place.client.is_tree:
+        return overwriting_read_tree(trial)
+    with place.stopped_unpacker() as unpacker:
+        trial.upload(trial.build(1))
+        unpacker.await_stop()
+        parcel, cargo = place.parcel(trial.build(2), trial.name)
+        with running(place, place.client.put(parcel)) as session:
+            wait_until(
+                lambda: session.has_ended or place.is_opener_waiting(trial.name), f"{cargo.label} there, or waiting"
+            )
+            assert trial.lived() == []
+            unpacker.go_on()
+            session.finish()
+    wait_until(lambda: trial.lived()[-1:] == [2], "the second build live", RESULT_TIMEOUT_S)
+    lived = trial.lived()
+    assert lived in ([2], [1, 2])
+    trial.await_deployed(2, cargo, lived)
+    return "both deployed" if lived == [1, 2] else "first dropped, second deployed"
+
+
+def overwriting_read_tree(trial: Trial) -> str:
+    with trial.place.stopped_unpacker() as unpacker:
+        trial.upload(trial.build(1, MANY_FILES))
+        unpacker.await_stop()
+        with trial.slow_upload(trial.build(2, MANY_FILES)) as (session, cargo):
+            unpacker.go_on()
+            trial.await_status("rejected", "changed-while-reading")
+            session.finish()
+    assert trial.lived() == []
+    trial.place.mark_ready(trial.name)
+    trial.await_deployed(2, cargo, [2])
+    return "first refused, second deployed"
+
+
 Cell = Callable[[Trial], str]
 
 COLUMNS: dict[str, Cell] = {
@@ -263,6 +305,7 @@ COLUMNS: dict[str, Cell] = {
     "resumed-with-another": resumed_with_another,
     "overwriting": overwriting,
     "overwriting-killed": overwriting_killed,
+    "overwriting-read": overwriting_read,
 }
 
 

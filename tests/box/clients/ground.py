@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import threading
 import tomllib
 from collections import defaultdict
@@ -17,10 +18,12 @@ from typing import Any
 from tests.box.clients.builds import Build, Cargo
 from tests.box.clients.table import Client, Parcel
 from tests.box.machine import Box, wait_until
-from tests.box.server import Server, Site
+from tests.box.server import AGENT_UNIT, Server, Site
 
 STALL_S = 1.0
 PYTHON = "/usr/bin/python3 -S -P -m"
+
+SOURCES = {"PYTHONPATH": "/src", "PYTHONDONTWRITEBYTECODE": "1"}
 
 MAIN_CONFIG = 'concurrency = 40\nrescan = "1h"\n'
 
@@ -73,7 +76,7 @@ class Witness:
         self._process = box.popen(
             *("python3", "-S", "-P", "-u", "-m", "tests.box.clients.guard"),
             *(f"{name}:{port}" for name, port in apps.items()),
-            env={"PYTHONPATH": "/src", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=SOURCES,
         )
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -197,12 +200,58 @@ class Place:
         """The server's side of a client that is gone has seen it, and is gone too."""
         wait_until(lambda: not self.server_processes(), f"the end of {self.site.uploader}'s session")
 
+    def is_opener_waiting(self, name: str) -> bool:
+        """Somebody wants to write to the upload, and the lease on it lets them wait (proc(5), /proc/locks)."""
+        try:
+            inode = (self.drop / name).stat().st_ino
+        except FileNotFoundError:
+            return False
+        locks = Path("/proc/locks").read_text().splitlines()
+        return any(" LEASE  BREAKING " in lock and f":{inode} " in lock for lock in locks)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Deploys go as far as their hook, and no further."""
         with self.box.path(f"/run/held/{self.app}").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def stopped_unpacker(self) -> Iterator[Unpacker]:
+        """Whoever unpacks the next upload to this app is stopped in the middle, and goes on when this ends."""
+        agent = self.box.unit(AGENT_UNIT, "MainPID")["MainPID"]
+        made = "3" if self.client.is_tree else "0"
+        hunter = ("python3", "-S", "-P", "-m", "tests.box.clients.hunter", agent, self.app, made)
+        with self.box.popen(*hunter, env=SOURCES) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "hunting\n"
+            unpacker = Unpacker(self, process)
+            try:
+                yield unpacker
+            finally:
+                process.kill()
+                unpacker.go_on()
+
+
+class Unpacker:
+    """The process that unpacks an upload, stopped."""
+
+    def __init__(self, place: Place, hunter: subprocess.Popen[str]) -> None:
+        self._place = place
+        self._hunter = hunter
+        self._pid = ""
+
+    def await_stop(self) -> None:
+        """It has begun, and stands still."""
+        assert self._hunter.stdout is not None
+        self._pid = self._hunter.stdout.readline().strip()
+        assert self._pid.isdecimal(), f"the unpacker was too quick: {self._pid}"
+
+    def go_on(self) -> None:
+        """It does the rest."""
+        if self._pid.isdecimal():
+            self._place.box.run("kill", "-CONT", self._pid)
+            self._pid = ""
 
 
 def lay_out(server: Server, clients: Sequence[Client]) -> list[Place]:

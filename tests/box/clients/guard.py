@@ -36,6 +36,7 @@ class Watched:
     build: str = ""
     answered: str = ""
     known: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
 
     def look(self) -> None:
         """Follow the link; examine what is new."""
@@ -57,9 +58,15 @@ class Watched:
 
     def examine(self, target: str) -> str:
         build, flaws = examine(f"/home/{self.name}/{target}")
-        for flaw in flaws:
-            tell(app=self.name, flaw=f"{target}: {flaw}")
+        self.tell_flaws(target, flaws)
         return build
+
+    def tell_flaws(self, where: str, flaws: list[str]) -> None:
+        """Each once."""
+        for flaw in flaws:
+            if f"{where}: {flaw}" not in self.told:
+                self.told.add(f"{where}: {flaw}")
+                tell(app=self.name, flaw=f"{where}: {flaw}")
 
     def ask(self) -> None:
         """Examine what is live once more, and ask the app what it runs."""
@@ -73,8 +80,7 @@ class Watched:
             return  # between two releases nobody answers; that it does again is the agent's health check
         finally:
             connection.close()
-        for flaw in answer["flaws"]:
-            tell(app=self.name, flaw=f"the app was started in {answer['build']}: {flaw}")
+        self.tell_flaws(f"the app was started in {answer['build']}", answer["flaws"])
         if answer["build"] != self.answered:
             self.answered = answer["build"]
             tell(app=self.name, answered=self.answered)

@@ -32,6 +32,11 @@ class Session:
         )
         assert self._process.poll() is None, f"it ended too soon: {self._process.communicate()}"
 
+    @property
+    def has_ended(self) -> bool:
+        """It is through, one way or the other."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """SIGKILL to the client with all its processes, and wait until the server's have noticed."""
         self._signal_client(signal.SIGKILL)
