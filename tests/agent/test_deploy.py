@@ -41,10 +41,10 @@ def test_a_first_and_a_second_deploy(agent: World) -> None:
 @pytest.mark.parametrize(
     ("ending", "pack"),
     [
-        (".tar", lambda files: tar(files, "w:")),
-        (".tgz", lambda files: tar(files, "w:gz")),
-        (".tar.xz", lambda files: tar(files, "w:xz")),
-        (".tbz2", lambda files: tar(files, "w:bz2")),
+        (".tar", lambda files: tar(files, "")),
+        (".tgz", lambda files: tar(files, "gz")),
+        (".tar.xz", lambda files: tar(files, "xz")),
+        (".tbz2", lambda files: tar(files, "bz2")),
         (".zip", zipped),
     ],
 )
@@ -57,7 +57,7 @@ def test_archive_types(agent: World, ending: str, pack: Any) -> None:
 def test_zstandard(agent: World, tmp_path: Path) -> None:
     import zstandard
 
-    agent.put("build.tar.zst", zstandard.compress(tar(files_of("zst"), "w:")))
+    agent.put("build.tar.zst", zstandard.compress(tar(files_of("zst"), "")))
     assert agent.result("build.tar.zst")["status"] == "deployed"
 
 

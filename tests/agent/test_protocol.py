@@ -71,7 +71,7 @@ def test_only_the_latest(world: World) -> None:
 def test_cancel_before_the_swap(agent: World) -> None:
     agent.deploy("v1")
     before = agent.releases()
-    agent.put("big.tar", tar({f"file-{number}": "x" * 20_000 for number in range(20_000)}, "w:"))
+    agent.put("big.tar", tar({f"file-{number}": "x" * 20_000 for number in range(20_000)}, ""))
     wait_for("extract", lambda: deploying(agent, "big.tar").get("step") == "extract")
     agent.put("cancel")
     result = agent.result("big.tar")

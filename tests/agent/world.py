@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import http.client
 import io
 import json
+import lzma
 import os
 import signal
 import socket
@@ -38,15 +41,23 @@ def wait_for(what: str, look: Callable[[], T | None], deadline_s: float = DEADLI
         time.sleep(0.005)
 
 
-def tar(files: dict[str, str], mode: str = "w:gz") -> bytes:
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "bz2": bz2.compress,
+}
+
+
+def tar(files: dict[str, str], packing: str = "gz") -> bytes:
     """An archive of these files, in memory."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as archive:
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
-    return packed.getvalue()
+    return PACKERS[packing](packed.getvalue())
 
 
 def zipped(files: dict[str, str]) -> bytes:

@@ -151,7 +151,7 @@ def test_no_space(sites: dict[str, Site]) -> None:
     assert told(known) == ("rejected", "no-space", "preflight")
     assert "and 24 MiB are free" in known["error"]["message"]
     assert known["error"]["hint"] == "make room on the server, or lower `keep` in tiny.toml"
-    tiny.box.path("/home/laptop/unknown.tar.xz").write_bytes(tar({"run": GOOD, "big": "x" * 40_000_000}, "w:xz"))
+    tiny.box.path("/home/laptop/unknown.tar.xz").write_bytes(tar({"run": GOOD, "big": "x" * 40_000_000}, "xz"))
     tiny.sftp("put unknown.tar.xz")
     unknown = result(tiny, "unknown.tar.xz")
     assert told(unknown) == ("rejected", "no-space", "extract")
