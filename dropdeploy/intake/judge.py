@@ -33,6 +33,9 @@ from dropdeploy.model import (
     Version,
 )
 
+_LOOK_AT_OPEN_S = (0.05, 1.0)
+"""How soon to look again at a file that somebody writes: the first after it changed, and at most."""
+
 _ENDINGS = ", ".join(ending for ending, _ in FORMATS)
 
 
@@ -235,7 +238,9 @@ def _judge_unsupported(look: _Look, entry: Entry) -> _Found:
 def _until_settled(look: _Look, entry: Entry) -> _Wait:
     if entry.closed is Closed.UNKNOWN:
         return _Wait(max(0.0, look.app.settle_s - look.age(entry.name)))
-    return _Wait()  # its writer's close is an event
+    # Its writer's close is an event, but one that comes before the kernel grants a lease again: up to 20 ms before, on
+    # a busy machine. Nothing else would come after it.
+    return _Wait(min(_LOOK_AT_OPEN_S[1], max(_LOOK_AT_OPEN_S[0], look.age(entry.name))))
 
 
 def _at_stall(look: _Look, upload: Upload, fault: Fault) -> _Found:

@@ -60,6 +60,14 @@ def test_one_that_is_open_for_writing_waits_for_ever_without_a_verdict() -> None
         assert not judgement.answers
 
 
+def test_a_lease_may_be_refused_for_a_moment_after_the_last_event() -> None:
+    eye = Eye()
+    first = eye.look(file("build.tar.gz", closed=Closed.NO), at=0.0)
+    assert first.look_again_s == pytest.approx(0.05)
+    assert eye.look(file("build.tar.gz", closed=Closed.NO), at=0.4).look_again_s == pytest.approx(0.4)
+    assert eye.look(file("build.tar.gz", closed=Closed.NO), at=400).look_again_s == pytest.approx(1.0)
+
+
 def test_where_the_kernel_cannot_be_asked_it_settles() -> None:
     eye = Eye()
     first = eye.look(file("build.zip", closed=Closed.UNKNOWN), at=10.0)
