@@ -197,7 +197,7 @@ class Agent:
         if isinstance(config, tuple):
             for mistake in config:
                 logger.error("%s", mistake)
-            logger.error("the configuration has %d mistakes: the old one stays in force", len(config))
+            logger.error("the configuration has %s: the old one stays in force", _count(len(config), "mistake"))
             return
         if config.settings != self._config.settings:
             logger.warning("changes in dropdeploy.toml take effect when the agent is restarted")
@@ -210,7 +210,11 @@ class Agent:
         fresh = [app for name, app in wanted.items() if name not in self._running]
         for app in fresh:
             self._start(app)
-        logger.info("configuration read again: %d apps, %d changed or new", len(wanted), len(fresh))
+        logger.info("configuration read again: %s, %d changed or new", _count(len(wanted), "app"), len(fresh))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:

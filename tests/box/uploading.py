@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,15 +100,18 @@ class Shop:
             return {}
 
 
-def open_shop(server: Server, kind: str, name: str, config: str = "") -> Shop:
-    """An app of this kind ("flask" or "express") on the server, with its unit; the agent is not told."""
+def open_shop(server: Server, kind: str, name: str, config: str = "", units: Sequence[str] = ()) -> Shop:
+    """An app of this kind ("flask" or "express") on the server, with its unit; the agent is not told.
+
+    The agent may manage ``units``, by default that unit only.
+    """
     if kind == "flask":
         curl: tuple[str, ...] = ("curl", "-fsS", "--unix-socket", f"/run/{name}/http.sock")
         url, ending = f"unix:/run/{name}/http.sock:/health", ".tar.gz"
     else:
         curl, url, ending = ("curl", "-fsS", "--connect-to", "::127.0.0.1:3000"), "http://127.0.0.1:3000/health", ".zip"
     health = f'[health]\nurl = "{url}"\ninterval = "500ms"\ntimeout = "3s"\n'
-    site = server.add_app(name, config + "\n" + health)
+    site = server.add_app(name, config + "\n" + health, units)
     server.add_unit(site.unit, APPS.joinpath(kind, "app.service.in").read_text().replace("@APP@", name))
     server.box.run("systemctl", "enable", "--quiet", site.unit)
     return Shop(site, check_out(server.box, kind, name), curl, ending)
