@@ -25,7 +25,7 @@ from dropdeploy.config.parse import Mistake
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.health import HttpHealth
-from dropdeploy.history import History, HistoryError, HistoryThread
+from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
@@ -281,7 +281,7 @@ async def serve(directory: Path, config: Config) -> int:
         checked = await load(directory, units)
         if isinstance(checked, tuple):
             return refuse_configuration(checked)
-        history = HistoryThread(History(config.settings.state / "history.db"))
+        history = HistoryThread(History(config.settings.state / HISTORY_NAME))
         stack.push_async_callback(history.close)
         agent = Agent(directory, checked, history, units)
         loop = asyncio.get_running_loop()

@@ -25,6 +25,9 @@ from dropdeploy.model import Action, Answer, Marker, Outcome, Upload
 
 T = TypeVar("T")
 
+HISTORY_NAME = "history.db"
+"""The database's name in the state directory."""
+
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE deploys (

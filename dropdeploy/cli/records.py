@@ -7,10 +7,8 @@ import os
 from collections.abc import Iterator
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.history import History, HistoryError
+from dropdeploy.history import HISTORY_NAME, History, HistoryError
 from dropdeploy.model import Config
-
-HISTORY_NAME = "history.db"
 
 
 @contextlib.contextmanager
