@@ -170,7 +170,8 @@ class _Emitter(EventEmitter):
     def queue_events(self, timeout: float) -> None:
         """One turn of the thread."""
         ready = self._poll.poll(self._pause_ms())
-        content = os.read(self._inotify, _BUFFER_BYTES) if (self._inotify, select.POLLIN) in ready else b""
+        has_news = any(fd == self._inotify for fd, _ in ready)
+        content = os.read(self._inotify, _BUFFER_BYTES) if has_news else b""
         with self._lock:
             changed, lost = self._sort(content)
         for path in lost:
@@ -197,8 +198,10 @@ class _Emitter(EventEmitter):
                 lost.update(paths)
                 if mask & C.IN_IGNORED:
                     self._forget(watch)
-            elif not name or _is_telling(name):
-                (self._grown if mask & _GROWTH else changed).update(paths)
+            else:
+                seen = self._grown if mask & _GROWTH else changed
+                if not seen.issuperset(paths) and (not name or _is_telling(name)):
+                    seen.update(paths)
         changed |= {path for path in self._grown if self._quiet_until.get(path, 0.0) <= now}
         self._grown -= changed
         self._quiet_until.update(dict.fromkeys(changed & self._watch_of.keys(), now + GROWTH_PAUSE_S))
