@@ -22,6 +22,7 @@ from dropdeploy.intake.inotify import Watches
 logger = logging.getLogger(__name__)
 
 UNWATCHED_S = 5.0
+"""What is not watched is looked into so often, or every `rescan` where that is shorter."""
 
 _TOLD_BY_LOOKING = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP})
 """What cannot be watched for one of these reasons cannot be looked into either, and that is told where it is tried."""
@@ -70,7 +71,7 @@ class Watcher:
         if self._watches is not None and not self._watches.is_alive():
             logger.error("watching has ended unexpectedly; it is begun anew")
             self._watches.close()
-            self._watches = None
+            self._watches, self._watched = None, frozenset()
         if self._watches is None:
             self._watches = Watches(self._on_changed, self._on_lost)
         return self._watches
@@ -84,7 +85,7 @@ class Watcher:
             except OSError as error:
                 failed[app] = error.errno
                 continue
-            if is_new and app in self._watched:
+            if is_new and path in self._watched:
                 logger.warning("%s: another directory is at %s now; it is watched from now on", app, path)
             if is_new:  # something may have come before the watch
                 self._hand_over(self._wake, app)
@@ -92,7 +93,7 @@ class Watcher:
 
     def _conclude(self, failed: Mapping[str, int | None]) -> frozenset[str]:
         total = len(self._app_at)
-        self._watched = frozenset(self._app_at.values()) - failed.keys()
+        self._watched = frozenset(path for path, app in self._app_at.items() if app not in failed)
         reasons = frozenset(failed.values()) - _TOLD_BY_LOOKING
         for number in reasons - self._told:
             count = sum(reason == number for reason in failed.values())

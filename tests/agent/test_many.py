@@ -107,7 +107,7 @@ def assert_watched(crowd: Crowd, path: Path) -> None:
 
 
 def test_deleted_and_recreated(crowd: Crowd) -> None:
-    crowd.configure_many(1)
+    crowd.configure_many(1, rescan="1s")
     crowd.start()
     drop = crowd.drop_of("app000")
     shutil.rmtree(drop)
@@ -173,7 +173,7 @@ def test_mounted_over_and_unmounted(crowd: Crowd) -> None:
 
 
 def test_made_unreadable(crowd: Crowd) -> None:
-    crowd.configure_many(1)
+    crowd.configure_many(1, rescan="1s")
     crowd.prefix = NO_CAPABILITIES if os.geteuid() == 0 else ()
     crowd.start()
     drop = crowd.drop_of("app000")

@@ -124,6 +124,17 @@ async def test_another_directory_in_its_place(tmp_path: Path, caplog: pytest.Log
     assert caplog.messages == [f"myapp: another directory is at {drop} now; it is watched from now on"]
 
 
+async def test_an_app_that_is_given_another_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    make(before, after)
+    async with watching({"myapp": before}) as (watcher, wakes):
+        assert await renew(watcher, {"myapp": after}) == frozenset()
+        wakes.woken.clear()
+        (after / "a.zip").write_bytes(b"x")
+        await wakes.wait("myapp")
+    assert caplog.messages == []  # the configuration says so
+
+
 async def test_two_paths_that_come_to_lead_to_one_directory(tmp_path: Path) -> None:
     drops = {"one": tmp_path / "1", "two": tmp_path / "2"}
     make(*drops.values())
@@ -210,7 +221,7 @@ async def test_watching_that_ended_is_begun_anew(tmp_path: Path, caplog: pytest.
         wakes.woken.clear()
         (tmp_path / "a.zip").write_bytes(b"x")
         await wakes.wait("myapp")
-    assert caplog.messages[0] == "watching has ended unexpectedly; it is begun anew"
+    assert caplog.messages == ["watching has ended unexpectedly; it is begun anew"]
 
 
 def test_a_loop_that_is_closed_is_no_concern_of_the_handler(tmp_path: Path) -> None:
