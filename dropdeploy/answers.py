@@ -129,6 +129,7 @@ class Answers:
             logger.error("%s: the result of %s cannot be written: %s", self.app.name, request.name, trouble)
         is_done = outcome.status is Status.DEPLOYED and self.app.after == "delete"
         await self._drop.clear_away(request, delete=is_done)
+        await self._releases.clear()
         await self.desk.take_down(request.name)  # last: whoever waits for that finds everything as it will stay
         await self._history.ask(lambda history: history.reported(outcome.id))
         await self.survey()

@@ -153,4 +153,7 @@ class Releases(Protocol):
         """Remove what a crash left: staging directories and half-removed releases, but not staging of ``keep``."""
 
     async def prune(self, releases: Iterable[str]) -> Pruned:
-        """Remove these. Never the live one. A removal that was begun is not seen as a release any more."""
+        """Have these be releases no more; never the live one. Their files stay until ``clear``."""
+
+    async def clear(self) -> None:
+        """Remove the files of what was pruned. What cannot be removed is logged, and told by the next ``prune``."""

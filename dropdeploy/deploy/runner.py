@@ -287,7 +287,7 @@ class Runner:
         chosen = self._ports.prunable(survey.releases, health, survey.live, running, self.app.keep)
         pruned = await self._ports.releases.prune(chosen)
         if pruned.failed:
-            told = "; ".join(f"{release}: {why}" for release, why in pruned.failed)
+            told = "; ".join(why if release in why else f"{release}: {why}" for release, why in pruned.failed)
             return Bad(Fault(ErrorCode.INTERNAL, f"not everything could be pruned: {told}"))
         return Good(detail=f"removed {', '.join(pruned.removed)}" if pruned.removed else "")
 

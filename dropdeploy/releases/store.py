@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -69,6 +70,8 @@ class AppReleases:
         self._shared = shared
         self._strip = strip
         self._accept = accept or Accept()
+        self._removing = asyncio.Lock()
+        self._left: dict[str, str] = {}  # what could not be removed, and why
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -207,30 +210,35 @@ class AppReleases:
     async def discard(self, release: str) -> Fault | None:
         """See the port."""
         _check_id(release)
-        return await self._run(f"remove release {release}", lambda: self._discard(release))
+        async with self._removing:
+            return await self._run(f"remove release {release}", lambda: self._discard(release))
 
     def _discard(self, release: str) -> Fault | None:
         self._remove(_STAGING + release)
-        reason = self._retire(release)
-        return Fault(ErrorCode.INTERNAL, f"release {release} is not removed: {reason}", "") if reason else None
+        reason = self._set_aside(release)
+        if reason:
+            return Fault(ErrorCode.INTERNAL, f"release {release} is not removed: {reason}", "")
+        self._remove(_PRUNED + release)
+        return None
 
     async def prune(self, releases: Iterable[str]) -> Pruned:
-        """See the port."""
+        """See the port. What ``clear`` could not remove before is told again."""
         removed: list[str] = []
-        failed: list[tuple[str, str]] = []
-        for release in releases:
-            _check_id(release)
-            reason = await self._run(f"remove release {release}", lambda release=release: self._retire(release))  # type: ignore[misc]
-            if isinstance(reason, Fault):
-                failed.append((release, reason.message))
-            elif reason:
-                failed.append((release, reason))
-            else:
-                removed.append(release)
+        failed = sorted(self._left.items())
+        async with self._removing:
+            for release in releases:
+                _check_id(release)
+                reason = await self._run(f"remove release {release}", lambda release=release: self._set_aside(release))  # type: ignore[misc]
+                if isinstance(reason, Fault):
+                    failed.append((release, reason.message))
+                elif reason:
+                    failed.append((release, reason))
+                else:
+                    removed.append(release)
         return Pruned(tuple(removed), tuple(failed))
 
-    def _retire(self, release: str) -> str:
-        """Remove a release; returns why not, if not. From its new name on it is a release no more."""
+    def _set_aside(self, release: str) -> str:
+        """Give a release the name of one that goes, from which on it is a release no more; returns why not, if not."""
         name = _PRUNED + release
         try:
             with self._places() as places:
@@ -239,10 +247,13 @@ class AppReleases:
                 remove_entry(places.releases, os.fsencode(name))
                 os.rename(release, name, src_dir_fd=places.releases, dst_dir_fd=places.releases)
                 os.fsync(places.releases)  # before the first file goes, or a power cut could leave half a release
-                remove_entry(places.releases, os.fsencode(name))
         except FileNotFoundError:
             return ""
         return ""
+
+    async def clear(self) -> None:
+        """See the port."""
+        await self._clean("remove what was pruned", lambda name: name.startswith(_PRUNED))
 
     def _remove(self, name: str) -> None:
         try:
@@ -252,21 +263,27 @@ class AppReleases:
             return
 
     async def sweep(self, keep: Iterable[str] = ()) -> None:
-        """See the port. What cannot be removed is logged, and tried again the next time."""
-        kept = frozenset(keep)
-        fault = await self._run("clean up after a crash", lambda: self._sweep(kept))
+        """See the port."""
+        kept = {_STAGING + release for release in keep}
+        await self._clean(
+            "clean up after a crash",
+            lambda name: name.startswith((_PRUNED, _STAGING)) and name not in kept,
+        )
+
+    async def _clean(self, doing: str, is_waste: Callable[[str], bool]) -> None:
+        """What cannot be removed is logged, and tried again the next time."""
+        async with self._removing:
+            fault = await self._run(doing, lambda: self._remove_waste(is_waste))
         if fault is not None:
             _LOG.warning("%s: %s", self._root, fault.message)
 
-    def _sweep(self, keep: frozenset[str]) -> None:
+    def _remove_waste(self, is_waste: Callable[[str], bool]) -> None:
+        self._left = {}
         try:
             with self._places() as places:
                 swap.remove_leftover(places.root)
-                for name in os.listdir(places.releases):
-                    if name.startswith(_PRUNED) or (
-                        name.startswith(_STAGING) and name.removeprefix(_STAGING) not in keep
-                    ):
-                        self._try_to_remove(places.releases, name)
+                for name in filter(is_waste, os.listdir(places.releases)):
+                    self._try_to_remove(places.releases, name)
         except FileNotFoundError:
             return
 
@@ -274,7 +291,8 @@ class AppReleases:
         try:
             remove_entry(releases, os.fsencode(name))
         except OSError as error:
-            _LOG.warning("could not remove %s/%s/%s: %s", self._root, swap.RELEASES, name, error.strerror)
+            self._left[name] = f"could not remove {self._root}/{swap.RELEASES}/{name}: {error.strerror}"
+            _LOG.warning("%s", self._left[name])
 
     # --- the ground -------------------------------------------------------------------------------------
 

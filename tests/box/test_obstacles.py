@@ -38,6 +38,7 @@ def sites(server: Server) -> dict[str, Site]:
         "plain": add_app(server, "plain"),
         "barred": add_app(server, "barred"),
         "tiny": add_app(server, "tiny"),
+        "kept": add_app(server, "kept", "keep = 1"),
         "summed": add_app(server, "summed", '[accept]\nchecksum = "required"'),
         "hooked": add_app(server, "hooked", f'[hooks]\nbefore_swap = ["{hook}"]\ntimeout = "1s"', hook),
         "tried": add_app(server, "tried", f'[trial]\nunit = "{trial}"\ntimeout = "5s"', trial),
@@ -213,6 +214,22 @@ def test_directories_that_are_not_the_agents(plain: Site) -> None:
     assert link["summary"] == f"{link['release']} failed during swap, {good} is live as before"
     plain.box.run("chown", "dropdeploy", plain.root)
     assert upload(plain, "again")["status"] == "deployed"
+
+
+def test_what_an_app_wrote_into_its_release_cannot_be_pruned(sites: dict[str, Site]) -> None:
+    kept = sites["kept"]
+    first = upload(kept, "v1")["release"]
+    kept.box.run("install", "-d", "-o", "kept", f"{kept.root}/app/cache")
+    kept.box.run("touch", f"{kept.root}/app/cache/file", user="kept")
+    upload(kept, "v2")
+    third = upload(kept, "v3")
+    assert (third["status"], third["steps"][-1]["detail"]) == ("deployed", f"removed {first}")
+    fourth = upload(kept, "v4")
+    assert fourth["status"] == "deployed"
+    assert (fourth["steps"][-1]["name"], fourth["steps"][-1]["status"]) == ("prune", "failed")
+    assert fourth["steps"][-1]["detail"] == (
+        f"not everything could be pruned: could not remove {kept.root}/releases/.pruned-{first}: Permission denied"
+    )
 
 
 # --- hooks and trials ----------------------------------------------------------------------------------------------

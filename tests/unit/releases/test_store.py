@@ -473,6 +473,8 @@ async def test_prune(home: Home) -> None:
     pruned = await home.store.prune([ONE, TWO, THREE, "20260109-000000"])
     assert pruned.removed == (ONE, THREE, "20260109-000000")
     assert pruned.failed == ((TWO, "it is live"),)
+    assert (await home.store.survey()).releases == (TWO,)
+    await home.store.clear()
     assert home.names() == [TWO]
     assert (home.root / "app/index.html").exists()
 
