@@ -22,7 +22,10 @@ from dropdeploy.config.quantity import show_seconds
 from dropdeploy.model import HealthCheck, HealthReport
 
 FIRST_PAUSE_S = 0.05
-"""The pause after the first attempt; each further one is twice as long, up to the check's interval."""
+"""The pause after the first attempt."""
+GROWTH = 1.1
+"""Each pause is so much longer than the one before, up to the check's interval: an app that took ten seconds to boot
+is seen one second late at worst, and until then it was asked some thirty times."""
 
 # A body is taken for politeness only: a server that is cut off while it writes one logs an error.
 _BODY_PATIENCE_S = 0.1
@@ -167,7 +170,7 @@ def _growing_pauses(interval_s: float) -> Iterator[float]:
     pause_s = FIRST_PAUSE_S
     while pause_s < interval_s:
         yield pause_s
-        pause_s *= 2
+        pause_s *= GROWTH
     while True:
         yield interval_s
 

@@ -13,13 +13,13 @@ import sys
 import textwrap
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from dropdeploy.health import HttpHealth
+from dropdeploy.health import HttpHealth, _growing_pauses
 from dropdeploy.model import HealthCheck, HealthReport
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -258,11 +258,19 @@ async def test_successes_in_a_row() -> None:
 
 async def test_pauses_begin_small_and_grow_up_to_the_interval() -> None:
     async with Server(*[answers(500)] * 4, answers(200)) as server:
-        await check(server.url, interval_s=0.2, timeout_s=60)
+        await check(server.url, interval_s=0.06, timeout_s=60)
     pauses = [later - earlier for earlier, later in pairwise(server.arrived_s)]
-    for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2), strict=True):
-        # Without the bound the fourth would be 0.4.
+    for pause, least in zip(pauses, (0.05, 0.055, 0.06, 0.06), strict=True):
         assert least - 0.005 <= pause < least + 0.2, pauses
+
+
+def test_an_app_that_took_long_is_not_seen_late() -> None:
+    pauses = list(islice(_growing_pauses(5.0), 80))
+    waited_s = 0.0
+    for pause in pauses:
+        assert pause <= 0.051 + waited_s / 10
+        waited_s += pause
+    assert (pauses[0], pauses[-1]) == (0.05, 5.0)
 
 
 async def test_connections_are_not_used_twice() -> None:
