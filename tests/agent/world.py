@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -202,4 +203,5 @@ class World:
 
     def dropped(self) -> list[str]:
         """What is in the drop directory, but for what the agent wrote."""
-        return sorted(name for name in os.listdir(self.drop) if not name.endswith((".result.toml", "status.toml")))
+        own = re.compile(r"\.dropdeploy-.*|.*\.result\.toml|status\.toml")
+        return sorted(name for name in os.listdir(self.drop) if not own.fullmatch(name))
