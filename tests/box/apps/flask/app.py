@@ -28,3 +28,6 @@ def health():
     if "column" in behaviour:
         raise LookupError(f"no such column: {behaviour['column']}")
     return "fine\n"
+
+
+print("listening", flush=True)
