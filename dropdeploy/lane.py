@@ -210,7 +210,10 @@ class Lane:
             return
         proved = is_release_healthy(state)
         healthy = {} if proved is None else {state.release: proved}
-        await self._answers.record(decide(state, datetime.now(UTC)), state.request, healthy)
+        request = state.request
+        if isinstance(request, Upload) and state.unpacked is not None:
+            request = await self._drop.as_it_is_now(request, state.unpacked.sha256)
+        await self._answers.record(decide(state, datetime.now(UTC)), request, healthy)
 
     def _may_change(self, upload: Upload, state: plan.Deploy) -> bool:
         if upload.format is Format.DIRECTORY:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import stat
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dropdeploy.intake import wholeness
@@ -143,6 +145,30 @@ class DropDirectory:
         return () if content is None else parse_meta(upload.name + META, content)
 
     # --- afterwards ---
+
+    async def as_it_is_now(self, upload: Upload, sha256: str) -> Upload:
+        """The upload with the version that stands under its name now, if its bytes are still those that were judged.
+
+        Clients set a file's times and mode after they have closed it (SFTP's SETSTAT), some of them a round trip
+        later, when a deploy may be far on already. That makes another version of the same upload, not another upload.
+        """
+        return await asyncio.to_thread(self._as_it_is_now, upload, sha256)
+
+    def _as_it_is_now(self, upload: Upload, sha256: str) -> Upload:
+        judged = upload.version
+        with contextlib.suppress(OSError), self._opened() as directory:
+            now = _version(upload.name, directory)
+            if now is None or (now.device, now.inode, now.size) != (judged.device, judged.inode, judged.size):
+                return upload
+            if now == judged or not sha256:
+                return upload
+            with open(os.open(upload.name, wholeness.OPEN_FLAGS, dir_fd=directory), "rb") as file:
+                if wholeness.take_lease(file.fileno()) is Closed.NO:
+                    return upload
+                is_same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+                if is_same and wholeness.version_of(os.fstat(file.fileno())) == now:
+                    return replace(upload, version=now)
+        return upload
 
     async def clear_away(self, request: Upload | Marker, *, delete: bool) -> Version | None:
         """Consume a marker or a ``.ready``; with ``delete``, remove the archive and its sidecars too.

@@ -172,3 +172,22 @@ def test_a_file_linked_in_is_found(agent: World) -> None:
     os.link(temporary, agent.drop / "b.tar.gz")
     temporary.unlink()
     assert agent.result("b.tar.gz")["status"] == "deployed"
+
+
+@pytest.mark.parametrize(("behaviour", "status"), [({"boot_s": 0.5}, "deployed"), ({"exit": 3}, "rolled-back")])
+def test_times_set_during_the_deploy_do_not_bring_a_second_one(
+    agent: World, behaviour: dict[str, Any], status: str
+) -> None:
+    """rclone, lftp and FileZilla set a file's times after they have closed it; over a slow line that is late."""
+    first = agent.deploy("v1")
+    upload = agent.put("v2.tar.gz", build("v2", **behaviour))
+    steps = ("swap", "restart", "health")
+    wait_for("the swap", lambda: deploying(agent, "v2.tar.gz").get("step") in steps or not upload.exists())
+    os.utime(upload, (1_600_000_000, 1_600_000_000))
+    second = agent.result("v2.tar.gz")
+    assert second["status"] == status
+    assert second["id"] == first["id"] + 1
+    left = [] if status == "deployed" else ["v2.tar.gz"]
+    wait_for("the upload to be cleared away", lambda: agent.dropped() == left)
+    third = agent.deploy("v3")
+    assert third["id"] == second["id"] + 1

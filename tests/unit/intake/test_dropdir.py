@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,47 @@ async def test_clearing_away_never_takes_what_came_since(drop: DropDirectory) ->
     put(drop, "build.zip.ready")
     await drop.clear_away(upload, delete=True)
     assert sorted(os.listdir(drop.path)) == ["build.zip", "build.zip.ready"]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+async def test_other_times_or_modes_make_no_other_upload(drop: DropDirectory) -> None:
+    upload = put(drop, "build.zip", b"PK")
+    os.utime(drop.path / "build.zip", (1_600_000_000, 1_600_000_000))
+    (drop.path / "build.zip").chmod(0o600)
+    now = await drop.as_it_is_now(upload, digest(b"PK"))
+    assert now == replace(upload, version=wholeness.version_of((drop.path / "build.zip").stat()))
+    await drop.clear_away(now, delete=True)
+    assert os.listdir(drop.path) == []
+
+
+async def test_other_bytes_make_another_upload_whatever_their_times(drop: DropDirectory) -> None:
+    upload = put(drop, "build.zip", b"PK old")
+    before = (drop.path / "build.zip").stat()
+    with (drop.path / "build.zip").open("r+b") as file:
+        file.write(b"PK new")
+    os.utime(drop.path / "build.zip", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert await drop.as_it_is_now(upload, digest(b"PK old")) == upload
+
+
+async def test_the_same_bytes_again_are_another_upload(drop: DropDirectory) -> None:
+    upload = put(drop, "build.zip", b"PK")
+    (drop.path / "build.zip").rename(drop.path / "kept")
+    put(drop, "build.zip", b"PK")
+    assert await drop.as_it_is_now(upload, digest(b"PK")) == upload
+
+
+async def test_what_is_open_for_writing_is_another_upload(drop: DropDirectory) -> None:
+    upload = put(drop, "build.zip", b"PK")
+    os.utime(drop.path / "build.zip")
+    with (drop.path / "build.zip").open("r+b"):
+        assert await drop.as_it_is_now(upload, digest(b"PK")) == upload
+    assert await drop.as_it_is_now(upload, digest(b"PK")) != upload
+    assert await drop.as_it_is_now(upload, "") == upload
+    (drop.path / "build.zip").unlink()
+    assert await drop.as_it_is_now(upload, digest(b"PK")) == upload
 
 
 async def test_a_failed_upload_stays_and_its_marker_goes(drop: DropDirectory) -> None:
