@@ -203,5 +203,5 @@ class World:
 
     def dropped(self) -> list[str]:
         """What is in the drop directory, but for what the agent wrote."""
-        own = re.compile(r"\.dropdeploy-.*|.*\.result\.toml|status\.toml")
+        own = re.compile(r"\.dropdeploy-.*|.*\.result\.toml|status\.toml", re.DOTALL)
         return sorted(name for name in os.listdir(self.drop) if not own.fullmatch(name))
