@@ -34,7 +34,9 @@ def find_target(wanted: str, releases: Sequence[str], health: Mapping[str, bool 
         return Fault(
             ErrorCode.NO_SUCH_RELEASE,
             f"there is no release {wanted[:80]!r}; {there_are}",
-            "write one of these ids into the rollback file, or leave it empty for the newest healthy one",
+            "write one of these ids into the rollback file, or leave it empty for the newest healthy one"
+            if others
+            else "upload a build",
         )
     target = newest_healthy(releases, health, before=live)
     if target:

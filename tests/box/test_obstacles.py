@@ -195,6 +195,25 @@ def test_a_checksum_that_does_not_come(sites: dict[str, Site]) -> None:
     assert result(summed, "v1.tar.gz")["status"] == "deployed"
 
 
+def test_a_directory_that_is_still_written_to(plain: Site) -> None:
+    plain.box.run("mkdir", "site", user="laptop")
+    plain.box.path("/home/laptop/site/run").write_text(GOOD)
+    plain.box.path("/home/laptop/site/large.log").write_bytes(bytes(20_000_000))
+    plain.box.run("touch", "site.ready", user="laptop")
+    plain.sftp("put -r site")
+    writer = f"while :; do echo more >> {plain.drop}/site/large.log; done"
+    with plain.box.popen("sh", "-c", writer) as writing:
+        plain.sftp("put site.ready")
+        changing = result(plain, "site")
+        writing.kill()
+    assert told(changing) == ("rejected", "changed-while-reading", "extract")
+    assert changing["error"]["message"] == "'large.log' changed while it was copied"
+    assert changing["error"]["hint"] == "make the .ready file only when all is uploaded"
+    plain.sftp("put site.ready")
+    wait_until(lambda: not plain.box.path(f"{plain.drop}/site.ready").exists(), "the second try")
+    assert result(plain, "site")["status"] == "deployed"
+
+
 # --- where the agent may not write ---------------------------------------------------------------------------------
 
 
@@ -214,6 +233,16 @@ def test_directories_that_are_not_the_agents(plain: Site) -> None:
     assert link["summary"] == f"{link['release']} failed during swap, {good} is live as before"
     plain.box.run("chown", "dropdeploy", plain.root)
     assert upload(plain, "again")["status"] == "deployed"
+
+
+def test_a_file_where_releases_belong(plain: Site) -> None:
+    releases, aside = f"{plain.root}/releases", f"{plain.root}/aside"
+    plain.box.run("sh", "-c", f"mv {releases} {aside}; touch {releases}")
+    strange = upload(plain, "strange")
+    plain.box.run("sh", "-c", f"rm {releases}; mv {aside} {releases}")
+    assert told(strange) == ("rejected", "internal", "extract")
+    assert strange["error"]["message"] == "could not make a staging directory: Not a directory"
+    assert strange["error"]["hint"] == "look at /home/plain and at the agent's journal"
 
 
 def test_what_an_app_wrote_into_its_release_cannot_be_pruned(sites: dict[str, Site]) -> None:
