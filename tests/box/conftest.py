@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -12,10 +13,14 @@ import pytest
 from tests.box.machine import Box, obstacle
 from tests.box.server import Server
 
-JOURNAL_LINES = 150
+JOURNAL_LINES = 80
+# What every log-in over ssh leaves, and no test is about.
+NOISE = re.compile(r"systemd-logind\[|pam_\w+\(|Received disconnect|session-|user-|user@|UID \d")
 
 # These run in the box: see test_inside.py.
 collect_ignore = ["inside"]
+
+pytest.register_assert_rewrite("tests.box.clients")
 
 boxes = pytest.StashKey[list[Box]]()
 began = pytest.StashKey[float]()
@@ -71,5 +76,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if report.failed:
         for box in item.config.stash[boxes]:
             if box.is_running:
-                journal = box.journal(since=item.stash[began], lines=JOURNAL_LINES)
+                lines = [line for line in box.journal(since=item.stash[began]).splitlines() if not NOISE.search(line)]
+                journal = "\n".join(lines[-JOURNAL_LINES:])
                 report.sections.append((f"journal of {box.name} since the test began", journal))
