@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from dropdeploy.report.harmless import harmless
 from tests.box.clients.builds import Build, Cargo, make_build
 from tests.box.clients.ground import STALL_S, Place
 from tests.box.clients.session import Session, running
-from tests.box.clients.table import Left, Parcel, Way
+from tests.box.clients.table import NAMES, Left, Way
 from tests.box.machine import wait_until
 
 KILOBYTES = 600
@@ -28,16 +29,12 @@ RESULT_TIMEOUT_S = 45.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell in the making: a client's place, and a name of the cell's own for its uploads."""
+    """One cell in the making: a client's place, and the name of its uploads, which no other cell has."""
 
     place: Place
     column: str
+    name: str
     lived_before: int
-
-    @property
-    def name(self) -> str:
-        """The upload's name."""
-        return self.column if self.place.client.is_tree else f"{self.column}.tar.gz"
 
     def build(self, number: int, files: int = FEW_FILES) -> Build:
         """The first, the second, … build of this cell, each a little larger than the one before."""
@@ -50,9 +47,13 @@ class Trial:
         parcel, cargo = self.place.parcel(build, self.name)
         with running(self.place, (way or self.place.client.put)(parcel)) as session:
             session.finish()
+        self.say_go()
+        return cargo
+
+    def say_go(self) -> None:
+        """What a tree needs to be taken."""
         if self.place.client.is_tree:
             self.place.mark_ready(self.name)
-        return cargo
 
     @contextmanager
     def slow_upload(self, build: Build) -> Iterator[tuple[Session, Cargo]]:
@@ -93,9 +94,9 @@ class Trial:
         wait_until(lambda: self.lived()[-1:] == [number], f"{cargo.label} live")
         assert self.lived() == lived
         assert result["live"] == result["release"] == self.place.live_release()
-        assert result["upload"] == self.name
+        assert result["upload"] == harmless(self.name)
         drop = self.place.drop
-        wait_until(lambda: not (drop / f"{self.name}.deploying").exists(), "the end of the work")
+        wait_until(lambda: self.place.deploying(self.name) is None, "the end of the work")
         if self.place.client.is_tree:
             assert not (drop / f"{self.name}.ready").exists()
         else:
@@ -126,6 +127,19 @@ class Trial:
 
 def uninterrupted(trial: Trial) -> str:
     cargo = trial.upload(trial.build(1))
+    trial.await_deployed(1, cargo, [1])
+    return "deployed"
+
+
+def from_afar(trial: Trial) -> str:
+    """Over a long line. What a client still does to a file that it has closed comes when the deploy is far on."""
+    place = trial.place
+    with place.held():
+        parcel, cargo = place.parcel(trial.build(1), trial.name, is_far=True)
+        with running(place, place.client.put(parcel)) as session:
+            session.finish()
+        trial.say_go()
+        trial.await_hook()
     trial.await_deployed(1, cargo, [1])
     return "deployed"
 
@@ -168,8 +182,7 @@ def server_frozen(trial: Trial) -> str:
 
 
 def await_first_deployed(trial: Trial, cargo: Cargo) -> str:
-    if trial.place.client.is_tree:
-        trial.place.mark_ready(trial.name)
+    trial.say_go()
     trial.await_deployed(1, cargo, [1])
     return "untouched, then deployed"
 
@@ -289,7 +302,7 @@ def overwriting_read_tree(trial: Trial) -> str:
             trial.await_status("rejected", "changed-while-reading")
             session.finish()
     assert trial.lived() == []
-    trial.place.mark_ready(trial.name)
+    trial.say_go()
     trial.await_deployed(2, cargo, [2])
     return "first refused, second deployed"
 
@@ -298,6 +311,7 @@ Cell = Callable[[Trial], str]
 
 COLUMNS: dict[str, Cell] = {
     "uninterrupted": uninterrupted,
+    "from-afar": from_afar,
     "killed": killed,
     "client-frozen": client_frozen,
     "server-frozen": server_frozen,
@@ -311,12 +325,19 @@ COLUMNS: dict[str, Cell] = {
 
 def run_cell(place: Place, column: str) -> str:
     """One client, one thing that happens to it."""
+    name = column if place.client.is_tree else f"{column}.tar.gz"
+    return run_trial(COLUMNS[column], place, column, name)
+
+
+def run_name(place: Place, label: str) -> str:
+    """One client, one odd name."""
+    name = NAMES[label].removesuffix(".tar.gz") if place.client.is_tree else NAMES[label]
+    return run_trial(uninterrupted, place, "named-" + label.replace(" ", "-").lower(), name)
+
+
+def run_trial(cell: Cell, place: Place, column: str, name: str) -> str:
     flaws_before = len(place.witness.flaws_of(place.app))
-    trial = Trial(place, column, len(place.lives()))
-    seen = COLUMNS[column](trial)
+    seen = cell(Trial(place, column, name, len(place.lives())))
     assert place.witness.is_watching
     assert place.witness.flaws_of(place.app)[flaws_before:] == []
     return seen
-
-
-__all__ = ["COLUMNS", "Parcel", "run_cell"]

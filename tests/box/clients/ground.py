@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dropdeploy.report.dropfiles import deploying_name, result_name
 from tests.box.clients.builds import Build, Cargo
-from tests.box.clients.table import Client, Parcel
+from tests.box.clients.table import FAR_PORT, Client, Parcel
 from tests.box.machine import Box, wait_until
 from tests.box.server import AGENT_UNIT, Server, Site
 
@@ -64,6 +65,18 @@ Match User {uploader}
     PermitUserRC no
     ClientAliveInterval 15
     ClientAliveCountMax 3
+"""
+
+
+FAR_S = 0.05
+FAR_HOST = f"""
+Host far
+    HostName 127.0.0.1
+    Port {FAR_PORT}
+    BatchMode yes
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+    LogLevel ERROR
 """
 
 
@@ -131,7 +144,7 @@ class Place:
 
     # --- the laptop ---
 
-    def parcel(self, build: Build, name: str, rate: int = 0) -> tuple[Parcel, Cargo]:
+    def parcel(self, build: Build, name: str, rate: int = 0, *, is_far: bool = False) -> tuple[Parcel, Cargo]:
         """Put a build on the laptop, ready to be uploaded as ``name``."""
         place = self.box.path(f"/home/laptop/{self.app}/{build.label}")
         place.mkdir(parents=True, exist_ok=True)
@@ -147,30 +160,30 @@ class Place:
             cargo = Cargo(build.label, (content,))
         source = f"/home/laptop/{self.app}/{build.label}/{name}"
         start = "" if self.client.is_rsync else f"/{self.app}"
-        return Parcel(source, name, self.site.uploader, start, rate), cargo
+        return Parcel(source, name, self.site.uploader, start, rate, is_far), cargo
 
     def mark_ready(self, name: str) -> None:
         """Upload NAME.ready the way this account can."""
-        place = self.box.path(f"/home/laptop/{self.app}")
-        (place / f"{name}.ready").touch()
-        source, user = f"/home/laptop/{self.app}/{name}.ready", self.site.uploader
-        if self.client.is_rsync:
-            self.box.run("rsync", source, f"{user}@server:/", user="laptop")
-        else:
-            self.site.sftp(f'put "{source}"')
+        source = f"/home/laptop/{self.app}/{name}.ready"
+        self.box.path(source).touch()
+        copy: tuple[str, ...] = ("rsync", "--", source, f"{self.site.uploader}@server:/")
+        if not self.client.is_rsync:
+            copy = ("scp", "-q", "--", source, f"{self.site.uploader}@server:/{self.app}/")
+        self.box.run(*copy, user="laptop")
 
     # --- the server ---
 
     def result(self, name: str) -> dict[str, Any] | None:
         """The result that is there now."""
-        with suppress(FileNotFoundError):
-            return tomllib.loads((self.drop / f"{name}.result.toml").read_text())
-        return None
+        return self._told(result_name(name))
 
     def deploying(self, name: str) -> dict[str, Any] | None:
         """What the agent tells of its work now."""
+        return self._told(deploying_name(name))
+
+    def _told(self, name: str) -> dict[str, Any] | None:
         with suppress(FileNotFoundError):
-            return tomllib.loads((self.drop / f"{name}.deploying").read_text())
+            return tomllib.loads((self.drop / name).read_text())
         return None
 
     def lives(self) -> list[str]:
@@ -254,8 +267,9 @@ class Unpacker:
             self._pid = ""
 
 
-def lay_out(server: Server, clients: Sequence[Client]) -> list[Place]:
-    """Accounts, apps and units for these clients, a running agent, and the guard."""
+@contextmanager
+def laid_out(server: Server, clients: Sequence[Client]) -> Iterator[list[Place]]:
+    """Accounts, apps and units for these clients, a running agent, the long line, and the guard."""
     box = server.box
     box.write("/etc/ssh/sshd_config.d/00-many.conf", "MaxStartups 200\n")
     # Hundreds of log-ins, each of which would start a systemd of its user's own.
@@ -281,5 +295,23 @@ def lay_out(server: Server, clients: Sequence[Client]) -> list[Place]:
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "restart", "ssh.service")
     server.agent("start")
-    witness = Witness(box, ports)
-    return [Place(site, client, witness) for site, client in zip(sites, clients, strict=True)]
+    with box.path("/home/laptop/.ssh/config").open("a") as config:
+        config.write(FAR_HOST)
+    with long_line(box):
+        witness = Witness(box, ports)
+        yield [Place(site, client, witness) for site, client in zip(sites, clients, strict=True)]
+        assert witness.end() == ""
+
+
+@contextmanager
+def long_line(box: Box) -> Iterator[None]:
+    """What ssh calls the host "far"."""
+    with box.path("/home/laptop/.ssh/config").open("a") as config:
+        config.write(FAR_HOST)
+    program = ("python3", "-S", "-P", "-m", "tests.box.clients.far", str(FAR_PORT), str(FAR_S))
+    with box.popen(*program, env=SOURCES) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        yield
+        process.kill()
+        assert process.communicate()[1] == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -75,10 +76,10 @@ class Session:
 def running(place: Place, call: Call) -> Iterator[Session]:
     """Start a client on the laptop. Whatever happens, nothing of it is left at the end."""
     with place.box.popen(*call.argv, user="laptop") as process:
-        assert process.stdin is not None
+        assert isinstance(process.stdin, io.TextIOWrapper)
         session = Session(place, process)
         try:
-            process.stdin.write(call.stdin)
+            process.stdin.buffer.write(os.fsencode(call.stdin))
             process.stdin.close()
             process.stdin = None  # what communicate() is not to close again
             yield session

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote
 
 KEY = "/home/laptop/.ssh/id_ed25519"
+FAR_PORT = 2222
 
 
 class Left(Enum):
@@ -23,7 +25,7 @@ class Parcel:
     """One upload to be made: ``source`` (on the laptop) is to become ``name`` in the drop directory.
 
     The last part of ``source`` is ``name``. ``start`` is the drop directory as the uploader sees it. ``rate`` is in
-    thousands of bytes a second, 0 for as fast as can be.
+    thousands of bytes a second, 0 for as fast as can be. ``is_far``: over a line of 0.1 s round trip.
     """
 
     source: str
@@ -31,10 +33,20 @@ class Parcel:
     user: str
     start: str
     rate: int = 0
+    is_far: bool = False
 
     @property
     def address(self) -> str:
-        return f"{self.user}@server"
+        """For what reads ssh's configuration."""
+        return f"{self.user}@{self.host}"
+
+    @property
+    def host(self) -> str:
+        return "far" if self.is_far else "server"
+
+    @property
+    def port(self) -> int:
+        return FAR_PORT if self.is_far else 22
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Client:
 
 
 def scp(parcel: Parcel) -> Call:
-    return Call(("scp", "-q", *_limit_kbit(parcel), "--", parcel.source, f"{parcel.address}:{parcel.name}"))
+    return Call(("scp", "-q", *_limit_kbit(parcel), "--", parcel.source, f"{parcel.address}:{parcel.start}/"))
 
 
 def scp_tree(parcel: Parcel) -> Call:
@@ -100,7 +112,7 @@ def sftp_quoted(word: str) -> str:
 
 
 def sftp_put(parcel: Parcel) -> Call:
-    return _sftp(parcel, f"put {sftp_quoted(parcel.source)} {sftp_quoted(parcel.name)}")
+    return _sftp(parcel, f"put {sftp_quoted(parcel.source)} {sftp_quoted('./' + parcel.name)}")
 
 
 def sftp_put_tree(parcel: Parcel) -> Call:
@@ -147,7 +159,7 @@ def lftp(command: str, setting: str = "") -> Way:
         limit = f"set net:limit-rate 0:{parcel.rate * 1000}; " if parcel.rate else ""
         script = (
             f"set cmd:fail-exit yes; set net:max-retries 1; {setting}{limit}"
-            f"open -u {parcel.user}, sftp://server; cd {parcel.start}; "
+            f"open -u {parcel.user}, sftp://{parcel.host}; cd {parcel.start}; "
             + command.format(source=_lftp_quoted(parcel.source), name=_lftp_quoted(parcel.name))
         )
         return Call(("lftp", "-c", script))
@@ -163,16 +175,17 @@ def _lftp_quoted(word: str) -> str:
 
 
 def rclone(parcel: Parcel) -> Call:
-    remote = f":sftp,host=127.0.0.1,user={parcel.user},key_file={KEY},shell_type=none:{parcel.start}/{parcel.name}"
+    server = f"host=127.0.0.1,port={parcel.port},user={parcel.user},key_file={KEY},shell_type=none"
     limit = (f"--bwlimit={parcel.rate}k",) if parcel.rate else ()
+    remote = f":sftp,{server}:{parcel.start}/{parcel.name}"
     return Call(("rclone", "--config=", "--retries=1", *limit, "copyto", parcel.source, remote))
 
 
 def curl(*options: str) -> Way:
     def way(parcel: Parcel) -> Call:
         limit = ("--limit-rate", f"{parcel.rate}k") if parcel.rate else ()
-        remote = f"sftp://{parcel.user}@127.0.0.1{parcel.start}/{quote(parcel.name)}"
-        keys = ("--key", KEY, "--pubkey", f"{KEY}.pub", "--insecure")
+        remote = f"sftp://{parcel.user}@127.0.0.1:{parcel.port}{parcel.start}/{quote(os.fsencode(parcel.name))}"
+        keys = ("--globoff", "--key", KEY, "--pubkey", f"{KEY}.pub", "--insecure")
         return Call(("curl", "-sS", *options, *limit, *keys, "-T", parcel.source, remote))
 
     return way
@@ -246,3 +259,25 @@ CLIENTS = (
     Client("rclone", rclone, rclone, Left.SHORT, Left.SHORT),
     Client("curl", curl(), curl("-C", "-"), Left.SHORT, Left.SHORT, is_blind=True),
 )
+
+NAMES = {
+    "spaces": " a build  of today .tar.gz",
+    "quotes": """it's "so" `called`.tar.gz""",
+    "newlines": "one\ntwo\n.tar.gz",
+    "dash": "-rf.tar.gz",
+    "emoji": "🚀 déjà vu.tar.gz",
+    "shell": "$(id);a&b|c>*?[d]{e,f}~!#.tar.gz",
+    "backslashes": "C:\\build\\n.tar.gz",
+    "controls": "\t\x1b[31m\x7f.tar.gz",
+    "not UTF-8": "latin-\udce9t\udce9.tar.gz",  # bytes as Python has them in names (PEP 383)
+    "255 bytes": "x" * 248 + ".tar.gz",
+    "255 bytes of emoji": "🚀" * 62 + ".tar.gz",
+}
+"""Odd names. All are files that Linux takes. A tree's are the same without the ending."""
+
+NAMING_CLIENTS = ("scp", "scp -r", "sftp put", "rsync", "rsync of a tree", "lftp put", "rclone", "curl")
+
+INEXPRESSIBLE = {
+    ("sftp put", "newlines"),  # a command is a line
+    ("lftp put", "newlines"),
+}

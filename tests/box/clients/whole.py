@@ -10,9 +10,12 @@ MANIFEST = "MANIFEST.json"
 
 
 def manifest(build: str, files: dict[str, bytes]) -> bytes:
-    """The file that goes with a build: its name, and the SHA-256 of each of its other files."""
+    """The file that goes with a build: its name, and the SHA-256 of each of its other files.
+
+    Builds of different sizes have manifests of different sizes, for clients that pass over what has the same size.
+    """
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return json.dumps({"build": build, "files": digests}).encode()
+    return json.dumps({"build": build, "files": digests}).encode() + b" " * (sum(map(len, files.values())) // 1000)
 
 
 def examine(release: str) -> tuple[str, list[str]]:
