@@ -9,7 +9,6 @@ from dropdeploy.model import Format, Source
 from dropdeploy.releases.refusal import Refusal
 from dropdeploy.releases.zipdir import Directory
 
-
 _LIKELY_RATIO = 25
 
 

@@ -30,9 +30,14 @@ def run_pytest(box: Box, *arguments: str, user: str) -> None:
         pytest.fail(f"{done.out}\n{done.err}", pytrace=False)
 
 
+# Those that lower the kernel's limits do so in a user namespace of their own, whose /proc/sys a container may not write:
+# they run on the machine itself, in the part "agent".
+LIMITS = "no_inotify_instance or no_more_watches"
+
+
 @pytest.mark.parametrize("tests", ["tests/unit", "tests/agent"])
 def test_all_of_it_works_with_the_distributions_packages(inside: Box, tests: str) -> None:
-    run_pytest(inside, tests, user="laptop")
+    run_pytest(inside, tests, "-k", f"not ({LIMITS})", user="laptop")
 
 
 @pytest.mark.parametrize(("bus", "user"), [("system", "root"), ("user", "laptop")])

@@ -547,7 +547,7 @@ async def test_names_that_are_no_release_are_a_defect(name: str, home: Home) -> 
 
 
 async def test_unpacked_size(home: Home) -> None:
-    large = member(b"x", os.urandom(1 << 18) + bytes(1 << 20)) + END  # compresses five to one
+    large = member(b"x", os.urandom(1 << 15) + bytes(1 << 17)) + END  # compresses five to one
     assert await home.store.unpacked_size(home.source(large)) == len(large)
     zeros = home.source(member(b"x", bytes(1 << 20)) + END)  # more than any build does: or the end of one cut short
     assert await home.store.unpacked_size(zeros) == zeros.size
