@@ -30,7 +30,7 @@ def run_pytest(box: Box, *arguments: str, user: str) -> None:
         pytest.fail(f"{done.out}\n{done.err}", pytrace=False)
 
 
-# Those that lower the kernel's limits do so in a user namespace of their own, whose /proc/sys a container may not write:
+# Those that lower limits of the kernel do so in a user namespace, whose /proc/sys a container may not write:
 # they run on the machine itself, in the part "agent".
 LIMITS = "no_inotify_instance or no_more_watches"
 
