@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from tests.box.clients.whole import examine
 
 PAUSE_S = 0.01
+LOOKS_A_QUESTION = 4
 
 
 def tell(**fact: str) -> None:
@@ -92,7 +93,8 @@ def main(arguments: list[str]) -> None:
     while True:
         for app in apps:
             app.look()
-        apps[turn % len(apps)].ask()
+        if turn % LOOKS_A_QUESTION == 0:
+            apps[turn // LOOKS_A_QUESTION % len(apps)].ask()
         turn += 1
         time.sleep(PAUSE_S)
 
