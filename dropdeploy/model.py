@@ -267,10 +267,11 @@ class Config:
 class Version:
     """Which bytes stand under a name: another inode, size or time of change is another upload.
 
-    From stat(2). ``changed_ns`` is the ctime, which no client can set back.
+    From stat(2). ``changed_ns`` is the ctime, which no client can set back. ``device`` is for the reader: a reboot or
+    a new mount gives the same file system another number (overlay, btrfs, device mapper), and the bytes are the same.
     """
 
-    device: int
+    device: int = field(compare=False)
     inode: int
     size: int
     modified_ns: int

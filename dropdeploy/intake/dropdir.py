@@ -158,7 +158,7 @@ class DropDirectory:
         judged = upload.version
         with contextlib.suppress(OSError), self._opened() as directory:
             now = _version(upload.name, directory)
-            if now is None or (now.device, now.inode, now.size) != (judged.device, judged.inode, judged.size):
+            if now is None or (now.inode, now.size) != (judged.inode, judged.size):
                 return upload
             if now == judged or not sha256:
                 return upload
