@@ -14,8 +14,9 @@ import pytest
 
 from tests.box.clients.builds import make_build
 from tests.box.clients.cells import COLUMNS, run_cell, run_name
-from tests.box.clients.ground import Place, Witness, laid_out
+from tests.box.clients.ground import Place, laid_out
 from tests.box.clients.table import CLIENTS, INEXPRESSIBLE, NAMES, NAMING_CLIENTS
+from tests.box.clients.witness import Witness
 from tests.box.machine import Box, wait_until
 from tests.box.server import AGENT_UNIT, Server
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
-import threading
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,13 +15,12 @@ from typing import Any
 from dropdeploy.report.dropfiles import deploying_name, result_name
 from tests.box.clients.builds import Build, Cargo
 from tests.box.clients.table import FAR_PORT, Client, Parcel
+from tests.box.clients.witness import SOURCES, Witness
 from tests.box.machine import Box, wait_until
 from tests.box.server import AGENT_UNIT, Server, Site
 
 STALL_S = 1.0
 PYTHON = "/usr/bin/python3 -S -P -m"
-
-SOURCES = {"PYTHONPATH": "/src", "PYTHONDONTWRITEBYTECODE": "1"}
 
 MAIN_CONFIG = 'concurrency = 40\nrescan = "1h"\n'
 
@@ -78,47 +74,6 @@ Host far
     UserKnownHostsFile /dev/null
     LogLevel ERROR
 """
-
-
-class Witness:
-    """What the guard has told so far."""
-
-    def __init__(self, box: Box, apps: dict[str, int]) -> None:
-        self.flaws: list[str] = []
-        self._lives: dict[str, list[str]] = defaultdict(list)
-        self._process = box.popen(
-            *("python3", "-S", "-P", "-u", "-m", "tests.box.clients.guard"),
-            *(f"{name}:{port}" for name, port in apps.items()),
-            env=SOURCES,
-        )
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            fact = json.loads(line)
-            if "live" in fact:
-                self._lives[fact["app"]].append(fact["live"])
-            elif "flaw" in fact:
-                self.flaws.append(f"{fact['app']}: {fact['flaw']}")
-
-    def lives(self, app: str) -> list[str]:
-        """The builds that this app has had live, in order."""
-        return list(self._lives[app])
-
-    def flaws_of(self, app: str) -> list[str]:
-        """Whatever was not as it should be."""
-        return [flaw for flaw in self.flaws if flaw.startswith(f"{app}: ")]
-
-    @property
-    def is_watching(self) -> bool:
-        """The guard itself is well."""
-        return self._process.poll() is None
-
-    def end(self) -> str:
-        """Stop the guard; returns what it complained of."""
-        self._process.kill()
-        return self._process.communicate()[1]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The clients: how each is told to upload, how to go on with what it left, and what it leaves when it is killed."""
+"""The clients: how each is told to upload and to go on with what it left, and what it leaves when it is killed."""
 
 from __future__ import annotations
 
@@ -62,28 +62,33 @@ Way = Callable[[Parcel], Call]
 
 @dataclass(frozen=True)
 class Client:
-    """``put`` uploads; ``again`` goes on after an interruption (where the client cannot, it begins anew).
+    """``put`` uploads; ``resume`` goes on after an interruption, where the client can.
 
     ``killed`` is what is left of a new upload, ``killed_over`` of one over another that is still there. A client
-    ``is_blind`` when ``again`` takes whatever is there for the head of what it uploads. ``anew`` uploads over a file
+    ``is_blind`` when ``resume`` takes whatever is there for the head of what it uploads. ``anew`` uploads over a file
     that is mixed, where ``put`` would not.
     """
 
     name: str
     put: Way
-    again: Way
-    killed: Left
-    killed_over: Left
+    killed: Left = Left.NOTHING
+    killed_over: Left = Left.NOTHING
+    resume: Way | None = None
+    anew: Way | None = None
     is_tree: bool = False
     is_rsync: bool = False
     is_blind: bool = False
-    anew: Way | None = None
 
     @property
     def slug(self) -> str:
         """For accounts, apps and directories."""
         letters = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
         return "-".join(part for part in letters.split("-") if part)
+
+    @property
+    def again(self) -> Way:
+        """After an interruption: going on, or beginning anew."""
+        return self.resume or self.put
 
 
 # --- scp, sftp -----------------------------------------------------------------------------------------------------
@@ -196,68 +201,33 @@ def curl(*options: str) -> Way:
 TEMPORARY_FILES = "set xfer:use-temp-file yes; "
 
 CLIENTS = (
-    Client("scp", scp, scp, Left.SHORT, Left.MIXED),
-    Client("scp -r", scp_tree, scp_tree, Left.NOTHING, Left.NOTHING, is_tree=True),
-    Client("sftp put", sftp_put, sftp_put, Left.SHORT, Left.SHORT),
-    Client("sftp put -r", sftp_put_tree, sftp_put_tree, Left.NOTHING, Left.NOTHING, is_tree=True),
-    Client("sftp put + rename", sftp_put_and_rename, sftp_put_and_rename, Left.NOTHING, Left.NOTHING),
-    Client("sftp as WinSCP", sftp_as_winscp, sftp_as_winscp, Left.NOTHING, Left.NOTHING),
-    Client("sftp reput", sftp_put, sftp_reput, Left.SHORT, Left.SHORT, is_blind=True),
-    Client("rsync", rsync(), rsync(), Left.NOTHING, Left.NOTHING, is_rsync=True),
-    Client("rsync -P", rsync("-P"), rsync("-P"), Left.SHORT, Left.SHORT, is_rsync=True),
-    Client("rsync --inplace", rsync("--inplace"), rsync("--inplace"), Left.SHORT, Left.MIXED, is_rsync=True),
-    Client(
-        "rsync --append-verify",
-        rsync("--append-verify"),
-        rsync("--append-verify"),
-        Left.SHORT,
-        Left.MIXED,
-        is_rsync=True,
-        # A file that is as long as it should be is nothing to append to, whatever is in it, and rsync is content.
-        anew=rsync(),
-    ),
-    Client(
-        "rsync --delay-updates",
-        rsync("--delay-updates"),
-        rsync("--delay-updates"),
-        Left.NOTHING,
-        Left.NOTHING,
-        is_rsync=True,
-    ),
-    Client(
-        "rsync --temp-dir",
-        rsync("--temp-dir=/.incoming"),
-        rsync("--temp-dir=/.incoming"),
-        Left.NOTHING,
-        Left.NOTHING,
-        is_rsync=True,
-    ),
-    Client("rsync of a tree", rsync(), rsync(), Left.NOTHING, Left.NOTHING, is_tree=True, is_rsync=True),
+    Client("scp", scp, Left.SHORT, Left.MIXED),
+    Client("scp -r", scp_tree, is_tree=True),
+    Client("sftp put", sftp_put, Left.SHORT, Left.SHORT),
+    Client("sftp put -r", sftp_put_tree, is_tree=True),
+    Client("sftp put + rename", sftp_put_and_rename),
+    Client("sftp as WinSCP", sftp_as_winscp),
+    Client("sftp reput", sftp_put, Left.SHORT, Left.SHORT, resume=sftp_reput, is_blind=True),
+    Client("rsync", rsync(), is_rsync=True),
+    Client("rsync -P", rsync("-P"), Left.SHORT, Left.SHORT, is_rsync=True),
+    Client("rsync --inplace", rsync("--inplace"), Left.SHORT, Left.MIXED, is_rsync=True),
+    # A file that is as long as it should be is nothing to append to, whatever is in it, and rsync is content.
+    Client("rsync --append-verify", rsync("--append-verify"), Left.SHORT, Left.MIXED, anew=rsync(), is_rsync=True),
+    Client("rsync --delay-updates", rsync("--delay-updates"), is_rsync=True),
+    Client("rsync --temp-dir", rsync("--temp-dir=/.incoming"), is_rsync=True),
+    Client("rsync of a tree", rsync(), is_tree=True, is_rsync=True),
     Client(
         "lftp put",
         lftp("put {source} -o {name}"),
-        lftp("put -c {source} -o {name}"),
         Left.SHORT,
         Left.SHORT,
+        resume=lftp("put -c {source} -o {name}"),
         is_blind=True,
     ),
-    Client(
-        "lftp put, use-temp-file",
-        lftp("put {source} -o {name}", TEMPORARY_FILES),
-        lftp("put {source} -o {name}", TEMPORARY_FILES),
-        Left.NOTHING,
-        Left.NOTHING,
-    ),
-    Client(
-        "lftp mirror -R",
-        lftp("mirror -R {source} {name}"),
-        lftp("mirror -R {source} {name}"),
-        Left.NOTHING,
-        Left.NOTHING,
-        is_tree=True,
-    ),
-    Client("rclone", rclone, rclone, Left.SHORT, Left.SHORT),
-    Client("curl", curl(), curl("-C", "-"), Left.SHORT, Left.SHORT, is_blind=True),
+    Client("lftp put, use-temp-file", lftp("put {source} -o {name}", TEMPORARY_FILES)),
+    Client("lftp mirror -R", lftp("mirror -R {source} {name}"), is_tree=True),
+    Client("rclone", rclone, Left.SHORT, Left.SHORT),
+    Client("curl", curl(), Left.SHORT, Left.SHORT, resume=curl("-C", "-"), is_blind=True),
 )
 
 NAMES = {
