@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -136,7 +137,7 @@ def test_permission_that_is_missing_is_told_with_its_remedy(world: World) -> Non
     """As nobody, in a drop directory that is not nobody's."""
     world.path.chmod(0o755)
     for directory in world.path.parents[:3]:
-        if directory.stat().st_uid == os.getuid():
+        if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & stat.S_ISVTX:  # never /tmp itself
             directory.chmod(0o755)
     world.drop.chmod(0o755)
     code = "import locale, os, sys, dropdeploy.cli.holding\n"  # nobody may not be able to read where Python is
