@@ -131,7 +131,7 @@ def test_killed_before_the_swap(shop: Shop) -> None:
 
 def test_killed_while_the_app_restarts(shop: Shop) -> None:
     shop.good()
-    name = shop.upload("slow", boot_s=2)
+    name = shop.upload("slow", boot_s=1)
     await_step(shop, name, "restart", "health")
     kill_agent(shop)
     found = shop.result(name)
@@ -141,13 +141,13 @@ def test_killed_while_the_app_restarts(shop: Shop) -> None:
 
 def test_killed_while_the_app_is_ill(shop: Shop) -> None:
     good = shop.good()
-    name = shop.upload("ill", column="price")
+    name = shop.upload("ill", needs="DATABASE_URL")
     await_step(shop, name, "health")
     kill_agent(shop)
     assert shop.live() != f"releases/{good}"
     found = shop.result(name)
-    assert (found["status"], found["error"]["code"], found["live"]) == ("rolled-back", "health-timeout", good)
-    assert "no such column: price" in found["error"]["log"]
+    assert (found["status"], found["error"]["code"], found["live"]) == ("rolled-back", "unit-crashed", good)
+    assert "DATABASE_URL" in found["error"]["log"]
     assert shop.ask()["cwd"].endswith(good)
 
 

@@ -34,13 +34,17 @@ class Shop:
         """Pack a build and upload it; returns the upload's name."""
         name = name or version + self.ending
         self.checkout.pack(name, version, without=without, **behaviour)
-        self.site.sftp(f"put {name}")
+        self._put(name)
         return name
 
     def mark(self, name: str, text: str = "") -> None:
         """Upload a marker."""
         self.box.write(f"/home/laptop/{name}", text, owner="laptop")
-        self.site.sftp(f"put {name}")
+        self._put(name)
+
+    def _put(self, name: str) -> None:
+        # The leading "-": there may be none. What is there would be read before the agent has seen the new bytes.
+        self.site.sftp(f"-rm {name}.result.toml", f"put {name}")
 
     def result(self, name: str, timeout_s: float = 30.0) -> dict[str, Any]:
         """Wait for the result of an upload or marker and for the end of the work, and fetch the result."""
@@ -68,7 +72,6 @@ class Shop:
 
     def roll_back(self, release: str = "") -> dict[str, Any]:
         """Upload a rollback marker and wait for its result."""
-        self.path(f"{self.site.drop}/rollback.result.toml").unlink(missing_ok=True)
         self.mark("rollback", release)
         return self.result("rollback")
 
@@ -107,10 +110,11 @@ def open_shop(server: Server, kind: str, name: str, config: str = "", units: Seq
     """
     if kind == "flask":
         curl: tuple[str, ...] = ("curl", "-fsS", "--unix-socket", f"/run/{name}/http.sock")
-        url, ending = f"unix:/run/{name}/http.sock:/health", ".tar.gz"
+        url, ending, timeout = f"unix:/run/{name}/http.sock:/health", ".tar.gz", "10s"
     else:
-        curl, url, ending = ("curl", "-fsS", "--connect-to", "::127.0.0.1:3000"), "http://127.0.0.1:3000/health", ".zip"
-    health = f'[health]\nurl = "{url}"\ninterval = "500ms"\ntimeout = "3s"\n'
+        curl = ("curl", "-fsS", "--connect-to", "::127.0.0.1:3000")
+        url, ending, timeout = "http://127.0.0.1:3000/health", ".zip", "5s"
+    health = f'[health]\nurl = "{url}"\ninterval = "500ms"\ntimeout = "{timeout}"\n'
     site = server.add_app(name, config + "\n" + health, units)
     server.add_unit(site.unit, APPS.joinpath(kind, "app.service.in").read_text().replace("@APP@", name))
     server.box.run("systemctl", "enable", "--quiet", site.unit)
