@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from tests.box.machine import Box, obstacle
-from tests.box.server import Server
+from tests.box.server import AGENT_UNIT, Server
 
 JOURNAL_LINES = 80
 # What every log-in over ssh leaves, and no test is about.
 NOISE = re.compile(r"systemd-logind\[|pam_\w+\(|Received disconnect|session-|user-|user@|UID \d")
+# Python's and asyncio's words for a mistake in the agent, and the agent's own.
+ODD = re.compile(
+    r"Traceback|Exception|[Ee]rror:|Unknown child|never retrieved|never awaited|Warning|failed unexpectedly"
+)
 
 # These run in the box: see test_inside.py.
 collect_ignore = ["inside"]
@@ -63,6 +67,17 @@ def fresh_server(new_box: Callable[[], Box]) -> Iterator[Server]:
     """A server of the test's own, to crash and to reboot."""
     server = Server(new_box())
     yield server
+    server.box.crash()
+
+
+@pytest.fixture(scope="module")
+def own_server(new_box: Callable[[], Box]) -> Iterator[Server]:
+    """A server of the module's own. Whatever happens there, the agent's diary tells nothing that is not meant to be
+    told."""
+    server = Server(new_box())
+    yield server
+    odd = [line for line in server.box.journal(AGENT_UNIT).splitlines() if ODD.search(line)]
+    assert not odd, "\n".join(odd)
     server.box.crash()
 
 

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
-from tests.box.machine import Box
-from tests.box.server import AGENT_UNIT, Server
+from tests.box.server import Server
 from tests.box.uploading import Shop, open_shop
 
 
 @pytest.fixture(scope="module")
-def server(new_box: Callable[[], Box]) -> Iterator[Server]:
-    """A box of this module's own."""
-    server = Server(new_box())
-    yield server
-    diary = server.box.journal(AGENT_UNIT)
-    assert "Traceback" not in diary, diary
-    assert "asyncio" not in diary, diary
-    server.box.crash()
-
-
-@pytest.fixture(scope="module")
-def shops(server: Server) -> dict[str, Shop]:
+def shops(own_server: Server) -> dict[str, Shop]:
     """Both apps, and an agent that watches for them."""
     shops = {
-        "flask": open_shop(server, "flask", "shop", 'rate_limit = "off"'),
-        "express": open_shop(server, "express", "chat", 'rate_limit = "off"'),
+        "flask": open_shop(own_server, "flask", "shop", 'rate_limit = "off"'),
+        "express": open_shop(own_server, "express", "chat", 'rate_limit = "off"'),
     }
-    server.agent("start")
+    own_server.agent("start")
     return shops
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.box.machine import Box, wait_until
+from tests.box.machine import CommandError, wait_until
 from tests.box.server import AGENT_UNIT, Server
 from tests.box.uploading import Shop, open_shop
 
@@ -22,21 +21,11 @@ ExecStart=/bin/sh -c 'test ! -e /home/shop/shared/slow || sleep 1'
 
 
 @pytest.fixture(scope="module")
-def server(new_box: Callable[[], Box]) -> Iterator[Server]:
-    """A box of this module's own."""
-    server = Server(new_box())
-    yield server
-    diary = server.box.journal(AGENT_UNIT)
-    assert "Traceback" not in diary, diary
-    server.box.crash()
-
-
-@pytest.fixture(scope="module")
-def shop(server: Server) -> Shop:
+def shop(own_server: Server) -> Shop:
     """A Flask app whose releases are migrated before they go live, and an agent that starts with the machine."""
-    shop = open_shop(server, "flask", "shop", CONFIG, ["shop.service", "shop-migrate@.service"])
-    server.add_unit("shop-migrate@.service", HOOK)
-    server.box.run("systemctl", "enable", "--quiet", "--now", AGENT_UNIT)
+    shop = open_shop(own_server, "flask", "shop", CONFIG, ["shop.service", "shop-migrate@.service"])
+    own_server.add_unit("shop-migrate@.service", HOOK)
+    own_server.box.run("systemctl", "enable", "--quiet", "--now", AGENT_UNIT)
     return shop
 
 
@@ -65,13 +54,13 @@ def test_systemctl_status_tells_what_is_going_on(shop: Shop) -> None:
     wait_until(lambda: told_by_systemctl(shop).startswith(last), "the verdict in the status")
 
 
-def test_what_came_while_the_agent_was_down(server: Server, shop: Shop) -> None:
+def test_what_came_while_the_agent_was_down(own_server: Server, shop: Shop) -> None:
     bad = shop.deploy("bad", needs="DATABASE_URL")
     live = shop.good()
-    server.agent("stop")
+    own_server.agent("stop")
     assert shop.ask()["cwd"].endswith(live)  # the app is systemd's, and runs on
     first, second = shop.upload("first"), shop.upload("second")
-    server.agent("start")
+    own_server.agent("start")
     results = [shop.result(first), shop.result(second)]
     assert [result["status"] for result in results] == ["deployed", "deployed"]
     # Nothing between: what was answered before is not answered again.
@@ -80,35 +69,57 @@ def test_what_came_while_the_agent_was_down(server: Server, shop: Shop) -> None:
     assert shop.dropped() == ["bad.tar.gz"]
 
 
-def test_a_reload(server: Server, shop: Shop) -> None:
+def test_a_reload(own_server: Server, shop: Shop) -> None:
     file = "/etc/dropdeploy/apps.d/shop.toml"
     before = shop.path(file).read_text()
     since = time.time()
     try:
         shop.path(file).write_text(before.replace("rate_limit", "rate_limt"))
-        server.agent("reload")
+        own_server.agent("reload")
         diary = shop.box.journal(AGENT_UNIT, since=since)
         assert f'{file}: rate_limt = "off": unknown key, did you mean "rate_limit"?' in diary, diary
         assert "the configuration has 1 mistake: the old one stays in force" in diary, diary
         assert shop.deploy("old")["status"] == "deployed"
 
         shop.path(file).write_text(before.replace("[health]", '[health]\nsoak = "1500ms"'))
-        server.agent("reload")
+        own_server.agent("reload")
         assert "configuration read again: 1 app, 1 changed or new" in shop.box.journal(AGENT_UNIT, since=since)
         crashed = shop.deploy("soaked", crash_after_s=1)
         assert (crashed["status"], crashed["error"]["step"]) == ("rolled-back", "health")
         assert shop.ask()["version"] == "old"
     finally:
         shop.path(file).write_text(before)
-        server.agent("reload")
+        own_server.agent("reload")
 
 
-def test_a_deploy_in_progress_is_finished_before_the_agent_stops(server: Server, shop: Shop) -> None:
+def test_a_deploy_in_progress_is_finished_before_the_agent_stops(own_server: Server, shop: Shop) -> None:
     name = shop.upload("v2", boot_s=1)
     await_step(shop, name, "restart", "health")
-    server.agent("restart")
+    own_server.agent("restart")
     assert shop.result(name)["status"] == "deployed"
     assert shop.ask()["version"] == "v2"
+
+
+def test_a_unit_that_is_not_there_is_refused_at_the_start(own_server: Server, shop: Shop) -> None:
+    own_server.agent("stop")
+    unit = f"/etc/systemd/system/{shop.site.unit}"
+    aside = shop.path(unit).rename(shop.path("/root/aside"))
+    shop.box.run("systemctl", "stop", shop.site.unit)
+    shop.box.run("systemctl", "daemon-reload")
+    since = time.time()
+    try:
+        with pytest.raises(CommandError, match=r"Job for dropdeploy\.service failed"):
+            own_server.agent("start")
+        # Not tried again and again: the configuration stays wrong until somebody mends it.
+        assert shop.box.unit(AGENT_UNIT, "ActiveState", "NRestarts") == {"ActiveState": "failed", "NRestarts": "0"}
+        told = 'apps.d/shop.toml: unit = "shop.service": there is no such unit; install it, or name another'
+        assert told in shop.box.journal(AGENT_UNIT, since=since)
+    finally:
+        aside.rename(shop.path(unit))
+        shop.box.run("systemctl", "daemon-reload")
+        shop.box.run("systemctl", "start", shop.site.unit)
+        own_server.agent("start")
+    assert shop.deploy("mended")["status"] == "deployed"
 
 
 # --- killed --------------------------------------------------------------------------------------------------------

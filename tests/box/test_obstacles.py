@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.agent.world import tar
-from tests.box.machine import Box, wait_until
+from tests.box.machine import wait_until
 from tests.box.server import AGENT_UNIT, Server, Site
 
-GOOD = "echo serving; exec sleep infinity"
+GOOD = "echo serving; exec python3 -m http.server --bind 127.0.0.1 $PORT"
 BAD = "echo DATABASE_URL is not set; exit 7"
 SEE_LOG = "the last lines of its log, below, tell what it said before it ended"
 LESS_RIGHTS = f"/run/systemd/system/{AGENT_UNIT}.d/less-rights.conf"
 
 
 @pytest.fixture(scope="module")
-def server(new_box: Callable[[], Box]) -> Iterator[Server]:
-    """A box of this module's own."""
-    server = Server(new_box())
-    yield server
-    diary = server.box.journal(AGENT_UNIT)
-    assert "Traceback" not in diary, diary
-    server.box.crash()
-
-
-@pytest.fixture(scope="module")
-def sites(server: Server) -> dict[str, Site]:
+def sites(own_server: Server) -> dict[str, Site]:
     """Apps of all kinds, and an agent that watches for them."""
-    box = server.box
+    box = own_server.box
     hook, trial = "hooked-migrate@.service", "tried-trial@.service"
     sites = {
-        "plain": add_app(server, "plain"),
-        "barred": add_app(server, "barred"),
-        "tiny": add_app(server, "tiny"),
-        "kept": add_app(server, "kept", "keep = 1"),
-        "summed": add_app(server, "summed", '[accept]\nchecksum = "required"'),
-        "hooked": add_app(server, "hooked", f'[hooks]\nbefore_swap = ["{hook}"]\ntimeout = "1s"', hook),
-        "tried": add_app(server, "tried", f'[trial]\nunit = "{trial}"\ntimeout = "5s"', trial),
+        "plain": add_app(own_server, "plain"),
+        "barred": add_app(own_server, "barred"),
+        "tiny": add_app(own_server, "tiny"),
+        "kept": add_app(own_server, "kept", "keep = 1"),
+        "summed": add_app(own_server, "summed", '[accept]\nchecksum = "required"'),
+        "hooked": add_app(own_server, "hooked", f'[hooks]\nbefore_swap = ["{hook}"]\ntimeout = "1s"', hook),
+        "tried": add_app(own_server, "tried", f'[trial]\nunit = "{trial}"\ntimeout = "5s"', trial),
     }
-    server.add_unit(hook, unit_file("hooked", "migrate", "Type=oneshot", place="releases/%i"))
-    server.add_unit(trial, unit_file("tried", place="releases/%i"))
+    own_server.add_unit(hook, unit_file("hooked", "migrate", "Type=oneshot", place="releases/%i"))
+    own_server.add_unit(trial, unit_file("tried", "run", "Environment=PORT=7999", place="releases/%i"))
     box.run("rm", "/etc/polkit-1/rules.d/50-dropdeploy-barred.rules")
     owner = box.run("stat", "-c", "uid=%u,gid=%g,mode=2750", sites["tiny"].root).out.strip()
     box.run("mount", "-t", "tmpfs", "-o", f"size=24M,{owner}", "tmpfs", sites["tiny"].root)
     box.run("systemctl", "restart", "ssh.service")
-    server.agent("start")
+    own_server.agent("start")
     return sites
 
 
@@ -61,15 +51,23 @@ def plain(sites: dict[str, Site]) -> Site:
 
 def add_app(server: Server, name: str, config: str = "", *more_units: str) -> Site:
     options = 'rate_limit = "off"\nstall = "1s"\nsettle = "200ms"\n'
-    site = server.add_app(name, options + config, [f"{name}.service", *more_units], is_sshd_told=False)
+    health = f'[health]\nurl = "http://127.0.0.1:{port(name)}/run"\ntimeout = "10s"\n'
+    units = [f"{name}.service", *more_units]
+    site = server.add_app(name, f"{options}{config}\n{health}", units, is_sshd_told=False)
     server.add_unit(site.unit, unit_file(name))
     return site
 
 
 def unit_file(name: str, script: str = "run", *settings: str, place: str = "app") -> str:
     """A unit that runs a script of the release."""
-    lines = (f"User={name}", f"WorkingDirectory=/home/{name}/{place}", f"ExecStart=/bin/sh {script}", *settings)
-    return "\n".join([f"[Unit]\nDescription=the app {name}\n[Service]", *lines, ""])
+    start = f"ExecStart=/bin/sh {script}"
+    lines = [f"User={name}", f"WorkingDirectory=/home/{name}/{place}", f"Environment=PORT={port(name)}", start]
+    return "\n".join([f"[Unit]\nDescription=the app {name}\n[Service]", *lines, *settings, ""])
+
+
+def port(name: str) -> int:
+    """Each app has its own."""
+    return 8000 + sum(name.encode())
 
 
 def upload(site: Site, name: str, script: str = GOOD, mode: int = 0o644, **files: str) -> dict[str, Any]:
@@ -125,25 +123,25 @@ def other_unit(server: Server, site: Site, text: str | None) -> Iterator[None]:
 # --- before anything is touched ------------------------------------------------------------------------------------
 
 
-def test_the_unit_is_masked_gone_or_wrong(server: Server, plain: Site) -> None:
+def test_the_unit_is_masked_gone_or_wrong(own_server: Server, plain: Site) -> None:
     release = good(plain)
-    before = server.box.unit(plain.unit, "MainPID", "InvocationID")
+    before = own_server.box.unit(plain.unit, "MainPID", "InvocationID")
 
-    with other_unit(server, plain, None):
-        server.box.run("sh", "-c", f"ln -s /dev/null /etc/systemd/system/{plain.unit}; systemctl daemon-reload")
+    with other_unit(own_server, plain, None):
+        own_server.box.run("sh", "-c", f"ln -s /dev/null /etc/systemd/system/{plain.unit}; systemctl daemon-reload")
         masked = upload(plain, "masked")
     assert told(masked) == ("rejected", "unit-masked", "preflight")
     assert masked["error"]["message"] == "the unit plain.service is masked"
     assert masked["error"]["hint"] == "the administrator must run `systemctl unmask plain.service`"
     assert masked["summary"] == "masked.tar.gz was not deployed, nothing was touched"
 
-    with other_unit(server, plain, None):
+    with other_unit(own_server, plain, None):
         gone = upload(plain, "gone")
     assert told(gone) == ("rejected", "unit-not-found", "preflight")
     assert gone["error"]["message"] == "the unit plain.service does not exist on the server"
     assert gone["error"]["hint"] == "the administrator must install it, or correct `unit` in plain.toml"
 
-    with other_unit(server, plain, "[Service]\nExecStart=no/full/path\n"):
+    with other_unit(own_server, plain, "[Service]\nExecStart=no/full/path\n"):
         wrong = upload(plain, "wrong")
     assert told(wrong) == ("rejected", "restart-failed", "preflight")
     assert "cannot be loaded by systemd (bad-setting)" in wrong["error"]["message"]
@@ -151,7 +149,7 @@ def test_the_unit_is_masked_gone_or_wrong(server: Server, plain: Site) -> None:
 
     for rejected in (masked, gone, wrong):
         assert (rejected["live"], rejected["live_healthy"]) == (release, True)
-    assert server.box.unit(plain.unit, "MainPID", "InvocationID") == before
+    assert own_server.box.unit(plain.unit, "MainPID", "InvocationID") == before
 
 
 def test_no_space(sites: dict[str, Site]) -> None:
@@ -170,11 +168,11 @@ def test_no_space(sites: dict[str, Site]) -> None:
     assert upload(tiny, "small")["status"] == "deployed"
 
 
-def test_an_upload_that_the_agent_may_not_read_and_a_journal(server: Server, plain: Site) -> None:
+def test_an_upload_that_the_agent_may_not_read_and_a_journal(own_server: Server, plain: Site) -> None:
     """An agent without the capabilities and the group that its unit gives it."""
-    server.box.write(LESS_RIGHTS, "[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\nSupplementaryGroups=\n")
-    server.box.run("systemctl", "daemon-reload")
-    server.agent("restart")
+    own_server.box.write(LESS_RIGHTS, "[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\nSupplementaryGroups=\n")
+    own_server.box.run("systemctl", "daemon-reload")
+    own_server.agent("restart")
     try:
         private = upload(plain, "private", mode=0o600)
         assert told(private) == ("rejected", "unreadable-upload", "preflight")
@@ -187,8 +185,8 @@ def test_an_upload_that_the_agent_may_not_read_and_a_journal(server: Server, pla
             "[the journal of plain.service may not be read by the agent: add its user to the group systemd-journal]"
         )
     finally:
-        server.box.run("sh", "-c", f"rm {LESS_RIGHTS}; systemctl daemon-reload")
-        server.agent("restart")
+        own_server.box.run("sh", "-c", f"rm {LESS_RIGHTS}; systemctl daemon-reload")
+        own_server.agent("restart")
     assert upload(plain, "private", mode=0o600)["status"] == "deployed"
 
 
@@ -319,10 +317,10 @@ def test_without_the_polkit_rule(sites: dict[str, Site]) -> None:
     assert live(barred) == ""
 
 
-def test_a_first_release_that_is_ill_is_taken_off(server: Server, sites: dict[str, Site]) -> None:
+def test_a_first_release_that_is_ill_is_taken_off(own_server: Server, sites: dict[str, Site]) -> None:
     barred = sites["barred"]
-    rule = server.box.path("/etc/polkit-1/rules.d/50-dropdeploy-plain.rules").read_text()
-    server.box.write("/etc/polkit-1/rules.d/50-dropdeploy-barred.rules", rule.replace("plain", "barred"))
+    rule = own_server.box.path("/etc/polkit-1/rules.d/50-dropdeploy-plain.rules").read_text()
+    own_server.box.write("/etc/polkit-1/rules.d/50-dropdeploy-barred.rules", rule.replace("plain", "barred"))
     refused = {"error": {"code": "not-authorised"}}
     ill: dict[str, Any] = refused
     while ill["error"]["code"] == "not-authorised":  # polkitd takes the rule in when it notices the file
@@ -331,7 +329,7 @@ def test_a_first_release_that_is_ill_is_taken_off(server: Server, sites: dict[st
     assert ill["error"]["message"].startswith("barred.service exited with status 7 (result exit-code)")
     assert ill["summary"] == f"{ill['release']} failed during health, nothing is live"
     assert live(barred) == ""
-    assert server.box.unit(barred.unit, "MainPID") == {"MainPID": "0"}
+    assert own_server.box.unit(barred.unit, "MainPID") == {"MainPID": "0"}
 
 
 @pytest.mark.parametrize(
@@ -346,10 +344,10 @@ def test_a_first_release_that_is_ill_is_taken_off(server: Server, sites: dict[st
     ],
 )
 def test_neither_the_new_release_nor_the_old_one_starts(
-    server: Server, plain: Site, settings: list[str], message: str, hint: str
+    own_server: Server, plain: Site, settings: list[str], message: str, hint: str
 ) -> None:
     release = good(plain)
-    with other_unit(server, plain, unit_file("plain", "run", *settings)):
+    with other_unit(own_server, plain, unit_file("plain", "run", *settings)):
         stuck = upload(plain, "stuck")
     assert told(stuck) == ("failed", "rollback-failed", "restart")
     assert message in stuck["error"]["message"]

@@ -110,10 +110,10 @@ def open_shop(server: Server, kind: str, name: str, config: str = "", units: Seq
     """
     if kind == "flask":
         curl: tuple[str, ...] = ("curl", "-fsS", "--unix-socket", f"/run/{name}/http.sock")
-        url, ending, timeout = f"unix:/run/{name}/http.sock:/health", ".tar.gz", "10s"
+        url, ending, timeout = f"unix:/run/{name}/http.sock:/health", ".tar.gz", "7s"
     else:
         curl = ("curl", "-fsS", "--connect-to", "::127.0.0.1:3000")
-        url, ending, timeout = "http://127.0.0.1:3000/health", ".zip", "5s"
+        url, ending, timeout = "http://127.0.0.1:3000/health", ".zip", "4s"
     health = f'[health]\nurl = "{url}"\ninterval = "500ms"\ntimeout = "{timeout}"\n'
     site = server.add_app(name, config + "\n" + health, units)
     server.add_unit(site.unit, APPS.joinpath(kind, "app.service.in").read_text().replace("@APP@", name))
