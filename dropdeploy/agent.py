@@ -24,6 +24,7 @@ from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.config.parse import Mistake
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
+from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
 from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
@@ -99,7 +100,7 @@ class Agent:
         for app in self._config.apps:
             self._start(app)
         sdnotify.notify("READY=1", self._status())
-        logger.info("watching for uploads for %s", self._named())
+        logger.info("watching for uploads for %s", self._named(), extra=about(Kind.READY))
         tasks = [
             asyncio.create_task(work)
             for work in (self._keep_watching(), self._reload_when_asked(), self._keep_watchdog())
@@ -196,8 +197,10 @@ class Agent:
         config = await load(self._directory, self._units)
         if isinstance(config, tuple):
             for mistake in config:
-                logger.error("%s", mistake)
-            logger.error("the configuration has %s: the old one stays in force", _count(len(config), "mistake"))
+                logger.error("%s", mistake, extra=about(Kind.CONFIGURATION_REFUSED))
+            what = _count(len(config), "mistake")
+            extra = about(Kind.CONFIGURATION_REFUSED)
+            logger.error("the configuration has %s: the old one stays in force", what, extra=extra)
             return
         if config.settings != self._config.settings:
             logger.warning("changes in dropdeploy.toml take effect when the agent is restarted")
@@ -210,7 +213,9 @@ class Agent:
         fresh = [app for name, app in wanted.items() if name not in self._running]
         for app in fresh:
             self._start(app)
-        logger.info("configuration read again: %s, %d changed or new", _count(len(wanted), "app"), len(fresh))
+        what = _count(len(wanted), "app")
+        extra = about(Kind.RELOADED)
+        logger.info("configuration read again: %s, %d changed or new", what, len(fresh), extra=extra)
 
 
 def _count(number: int, what: str) -> str:
@@ -265,7 +270,7 @@ async def take_up(units: Units, config: Config) -> None:
         return
     await units.redefine(embedded_definitions(config))
     for unit, fault in (await units.start_all()).items():
-        logger.error("%s does not start: %s", unit, fault.message)
+        logger.error("%s does not start: %s", unit, fault.message, extra=about(Kind.TROUBLE, unit=unit))
 
 
 def embedded_definitions(config: Config) -> dict[str, tuple[EmbeddedUnit, Path]]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dropdeploy.deploy.ports import Releases
+from dropdeploy.diary import Kind, about, about_outcome
 from dropdeploy.history import History, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.model import (
@@ -123,10 +124,14 @@ class Answers:
     async def _tell(self, outcome: Outcome, request: Upload | Marker) -> None:
         why = f" ({outcome.fault.code}: {outcome.fault.message})" if outcome.fault else ""
         level = logging.INFO if outcome.status is Status.DEPLOYED else logging.WARNING
-        logger.log(level, "%s: %s %d: %s%s", outcome.app, outcome.action, outcome.id, outcome.summary, why)
+        extra = about_outcome(Kind.DECIDED, outcome)
+        logger.log(level, "%s: %s %d: %s%s", outcome.app, outcome.action, outcome.id, outcome.summary, why, extra=extra)
         trouble = await self.desk.tell(outcome)
         if trouble:
-            logger.error("%s: the result of %s cannot be written: %s", self.app.name, request.name, trouble)
+            extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
+            logger.error(
+                "%s: the result of %s cannot be written: %s", self.app.name, request.name, trouble, extra=extra
+            )
         is_done = outcome.status is Status.DEPLOYED and self.app.after == "delete"
         await self._drop.clear_away(request, delete=is_done)
         await self._releases.clear()

@@ -21,6 +21,7 @@ from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover
 from dropdeploy.deploy.runner import Runner, unconfigured
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
+from dropdeploy.diary import Kind, about
 from dropdeploy.history import History
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.judge import Judgement, Memory, judge, remember_news, remember_short
@@ -88,7 +89,8 @@ class Lane:
                     needs_recovery = False
                 pause_s = await self._look()
             except Exception:
-                logger.exception("%s: looking into %s failed", self.app.name, self.app.drop)
+                extra = about(Kind.DEFECT, self.app.name)
+                logger.exception("%s: looking into %s failed", self.app.name, self.app.drop, extra=extra)
                 pause_s = _AFTER_TROUBLE_S
             await self._pause(pause_s)
 
@@ -101,7 +103,8 @@ class Lane:
         if work is not None and (self._is_deciding or not self._runner.can_be_interrupted):
             await asyncio.wait((work.task,), timeout=grace_s)
         if work is not None and not work.task.done():
-            logger.info("%s: %s is left for the next start", self.app.name, work.request.name)
+            extra = about(Kind.INTERRUPTED, self.app.name, upload=work.request.name)
+            logger.info("%s: %s is left for the next start", self.app.name, work.request.name, extra=extra)
             work.task.cancel()
             await asyncio.wait((work.task,))
         await self._desk.close()
@@ -128,7 +131,8 @@ class Lane:
             await self._desk.forget_result(name)
         for entry in judgement.cancels:
             stopped = self._runner.cancel()
-            logger.info("%s: cancel: %s", self.app.name, "stopping" if stopped else "nothing that could be stopped")
+            what = "stopping" if stopped else "nothing that could be stopped"
+            logger.info("%s: cancel: %s", self.app.name, what, extra=about(Kind.CANCELLING, self.app.name))
             await self._drop.remove(entry)
         for upload, fault in judgement.answers:
             await self._answers.refuse(upload, fault)
@@ -139,9 +143,11 @@ class Lane:
         if trouble == self._trouble:
             return
         if trouble:
-            logger.error("%s: %s; it is tried again every few seconds", self.app.name, trouble)
+            extra = about(Kind.TROUBLE, self.app.name)
+            logger.error("%s: %s; it is tried again every few seconds", self.app.name, trouble, extra=extra)
         else:
-            logger.info("%s: %s can be read again", self.app.name, self.app.drop)
+            extra = about(Kind.TROUBLE_IS_OVER, self.app.name)
+            logger.info("%s: %s can be read again", self.app.name, self.app.drop, extra=extra)
         self._trouble = trouble
 
     async def _begin_next(self, judgement: Judgement, busy: str) -> None:
@@ -173,7 +179,8 @@ class Lane:
         try:
             await self._deploy(request)
         except Exception:
-            logger.exception("%s: working on %s failed", self.app.name, request.name)
+            extra = about(Kind.DEFECT, self.app.name, upload=request.name)
+            logger.exception("%s: working on %s failed", self.app.name, request.name, extra=extra)
             await asyncio.sleep(_AFTER_TROUBLE_S)
             raise
         finally:
@@ -185,7 +192,8 @@ class Lane:
         action = request.action if isinstance(request, Marker) else Action.DEPLOY
         started = datetime.now(UTC)
         number = await self._history.ask(lambda history: history.begin(self.app.name, action, request, started))
-        logger.info("%s: %s %d: %s", self.app.name, action, number, request.name)
+        extra = about(Kind.BEGUN, self.app.name, number, action=action, upload=request.name)
+        logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
         state = plan.begin(
             id=number,
             app=self.app.name,
@@ -225,7 +233,8 @@ class Lane:
         return is_young and status_of(state) is Status.INCOMPLETE
 
     async def _put_off(self, upload: Upload, state: plan.Deploy, fault: Fault) -> None:
-        logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message)
+        extra = about(Kind.POSTPONED, self.app.name, state.id, upload=upload.name, error=fault.code)
+        logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message, extra=extra)
         await self._history.ask(lambda history: history.forget(state.id))
         if fault.code is ErrorCode.TRUNCATED_UPLOAD:
             self._memory = remember_short(self._memory, upload, fault)
@@ -254,7 +263,8 @@ class Lane:
     async def _recover_deploy(self, state: plan.Deploy) -> None:
         recovery = recover(state)
         what = f"{state.action} {state.id} was interrupted during {state.phase}"
-        logger.warning("%s: %s: %s", self.app.name, what, recovery.course)
+        extra = about(Kind.INTERRUPTED, self.app.name, state.id, action=state.action, upload=state.request.name)
+        logger.warning("%s: %s: %s", self.app.name, what, recovery.course, extra=extra)
         if recovery.course is Course.CARRY_ON:
             await self._finish(await self._runner.run(state))
             return

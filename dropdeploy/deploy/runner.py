@@ -30,6 +30,7 @@ from dropdeploy.deploy.plan import (
 from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight, span_text
 from dropdeploy.deploy.verdict import is_release_healthy
+from dropdeploy.diary import Kind, about
 from dropdeploy.history import History
 from dropdeploy.model import (
     App,
@@ -104,7 +105,8 @@ class Runner:
                 return Cancelled(time.monotonic() - began)
             raise
         except Exception as error:
-            logger.exception("%s: deploy %d: %s failed unexpectedly", self.app.name, state.id, state.phase)
+            extra = about(Kind.DEFECT, self.app.name, state.id)
+            logger.exception("%s: deploy %d: %s failed unexpectedly", self.app.name, state.id, state.phase, extra=extra)
             result = Bad(_internal(error))
         finally:
             self._effect = None

@@ -23,6 +23,7 @@ from watchdog.observers.api import BaseObserver, EventEmitter
 from watchdog.observers.inotify_c import InotifyConstants as C
 from watchdog.observers.inotify_c import inotify_add_watch, inotify_init, inotify_rm_watch
 
+from dropdeploy.diary import Kind, about
 from dropdeploy.intake.names import Invisible, Own, meaning_of
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,8 @@ class _Emitter(EventEmitter):
         for watch, mask, name in _parse_events(content):
             paths = self._paths_of.get(watch, ())
             if mask & C.IN_Q_OVERFLOW:
-                logger.warning("inotify lost events (its queue was full): looking into every drop directory")
+                what = "inotify lost events (its queue was full): looking into every drop directory"
+                logger.warning(what, extra=about(Kind.TROUBLE))
                 changed.update(self._watch_of)
             elif mask & _LOST:
                 lost.update(paths)

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dropdeploy.diary import Kind, about
 from dropdeploy.intake.inotify import Watches
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Watcher:
 
     def _open(self) -> Watches:
         if self._watches is not None and not self._watches.is_alive():
-            logger.error("watching has ended unexpectedly; it is begun anew")
+            logger.error("watching has ended unexpectedly; it is begun anew", extra=about(Kind.TROUBLE))
             self._watches.close()
             self._watches, self._watched = None, frozenset()
         if self._watches is None:
@@ -86,7 +87,8 @@ class Watcher:
                 failed[app] = error.errno
                 continue
             if is_new and path in self._watched:
-                logger.warning("%s: another directory is at %s now; it is watched from now on", app, path)
+                extra = about(Kind.TROUBLE, app)
+                logger.warning("%s: another directory is at %s now; it is watched from now on", app, path, extra=extra)
             if is_new:  # something may have come before the watch
                 self._hand_over(self._wake, app)
         return failed
@@ -103,9 +105,11 @@ class Watcher:
                 total,
                 "is" if count == 1 else "are",
                 _explain(number),
+                extra=about(Kind.TROUBLE),
             )
         if self._told and not reasons:
-            logger.info("every drop directory that is there is watched again")
+            extra = about(Kind.TROUBLE_IS_OVER)
+            logger.info("every drop directory that is there is watched again", extra=extra)
         self._told = reasons
         return frozenset(failed)
 
