@@ -121,7 +121,8 @@ class Place:
         """Upload NAME.ready the way this account can."""
         source = f"/home/laptop/{self.app}/{name}.ready"
         self.box.path(source).touch()
-        copy: tuple[str, ...] = ("rsync", "--", source, f"{self.site.uploader}@server:/")
+        # Two empty files of the same second are the same to rsync: it would not send the second one.
+        copy: tuple[str, ...] = ("rsync", "--ignore-times", "--", source, f"{self.site.uploader}@server:/")
         if not self.client.is_rsync:
             copy = ("scp", "-q", "--", source, f"{self.site.uploader}@server:/{self.app}/")
         self.box.run(*copy, user="laptop")
