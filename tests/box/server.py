@@ -2,12 +2,14 @@
 
 The agent runs as the unprivileged user ``dropdeploy``. Who may do what, for an app called ``shop``:
 
-    /srv/drop            root                0711  the chroot of every uploader
-    /srv/drop/shop       dropdeploy:up-shop  2770  both write there; what the agent writes is in the uploader's group
-    /home/shop           dropdeploy:shop     2750  the agent makes releases and swaps the link, the app reads
-    /home/shop/shared    dropdeploy:shop     2770  the app writes there too
+    /srv/drop            root                 0711  the chroot of every uploader, who cannot list it
+    /srv/drop/shop       dropdeploy:drop-shop 2770  both write there; what the agent writes is in the uploaders' group
+    /home/shop           dropdeploy:shop      2750  the agent makes releases and swaps the link, the app reads
+    /home/shop/shared    dropdeploy:shop      2770  the app writes there too
 
-The uploader ``up-shop`` has a key, sftp, and nothing else. ``laptop`` is where uploads come from: a user with that key.
+Members of the group ``drop-shop`` may upload builds of shop: the uploader ``up-shop`` has a key, sftp, and nothing
+else. An app may have several uploaders, and an uploader several apps. ``laptop`` is where uploads come from: a user
+with that key. The agent's unit hides what is not listed in it; a drop-in for each app shows its root.
 """
 
 from __future__ import annotations
@@ -51,13 +53,21 @@ END
 
 ADD_APP = """
 set -eu
-app=$1 uploader=$2
-useradd --system --user-group --no-create-home --home-dir "/home/$app" --shell /usr/sbin/nologin "$app"
-useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$uploader"
+app=$1 root=$2 drop=$3
+useradd --system --user-group --no-create-home --home-dir "$root" --shell /usr/sbin/nologin "$app"
 usermod --append --groups "$app" dropdeploy
-install -d -o dropdeploy -g "$app" -m 2750 "/home/$app"
-install -d -o dropdeploy -g "$app" -m 2770 "/home/$app/shared"
-install -d -o dropdeploy -g "$uploader" -m 2770 "/srv/drop/$app"
+groupadd --system "drop-$app"
+install -d -o dropdeploy -g "$app" -m 2750 "$root"
+install -d -o dropdeploy -g "$app" -m 2770 "$root/shared"
+install -d -o dropdeploy -g "drop-$app" -m 2770 "$drop"
+"""
+
+ADD_UPLOADER = """
+set -eu
+uploader=$1 group=$2
+id "$uploader" > /dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin "$uploader"
+usermod --append --groups "$group" "$uploader"
 install -m 0644 /home/laptop/.ssh/id_ed25519.pub "/etc/ssh/authorized_keys.d/$uploader"
 """
 
@@ -73,6 +83,11 @@ class Site:
     def uploader(self) -> str:
         """Who may upload."""
         return f"up-{self.name}"
+
+    @property
+    def uploaders(self) -> str:
+        """The group of those who may upload."""
+        return f"drop-{self.name}"
 
     @property
     def unit(self) -> str:
@@ -113,20 +128,16 @@ class Server:
         """Accounts, directories, sshd block, polkit rule and configuration of an app; the agent is not told.
 
         The agent may manage ``units``, by default the app's service only. An agent that runs already has to be
-        started anew, as it is in one more group now.
+        started anew, as it is in one more group now and sees one more directory.
         """
         site = Site(self.box, name)
-        self.box.run("sh", "-c", ADD_APP, "add-app", name, site.uploader)
+        self.box.run("sh", "-c", ADD_APP, "add-app", name, site.root, site.drop)
         self.box.write(
-            f"/etc/ssh/sshd_config.d/dropdeploy-{site.uploader}.conf",
-            packaged(
-                "sshd/dropdeploy-uploader.conf.in",
-                UPLOADER=site.uploader,
-                DROP=site.drop,
-                CHROOT="/srv/drop",
-                START=f"/{name}",
-            ),
+            f"/etc/systemd/system/{AGENT_UNIT}.d/app-{name}.conf",
+            packaged("systemd/dropdeploy-app.conf.in", APP=name, PATHS=f"-{site.root}"),
         )
+        self.box.run("systemctl", "daemon-reload")
+        self.add_uploader(site, site.uploader)
         # Not a reload: that closes the port for a moment, and does not tell when it is open again.
         # A unit may be restarted five times in ten seconds: whoever adds many apps does it at the end.
         if is_sshd_told:
@@ -141,6 +152,25 @@ class Server:
         )
         self.box.write(f"/etc/dropdeploy/apps.d/{name}.toml", config, mode=0o640, owner="root:dropdeploy")
         return site
+
+    def add_uploader(self, site: Site, uploader: str) -> None:
+        """An account that may upload to the site, with a block of its own in sshd's configuration; sshd is not told.
+
+        The account may be there already and upload to another app: it starts where it did, and may go to both.
+        """
+        self.box.run("sh", "-c", ADD_UPLOADER, "add-uploader", uploader, site.uploaders)
+        block = f"/etc/ssh/sshd_config.d/dropdeploy-{uploader}.conf"
+        if not self.box.path(block).exists():
+            self.box.write(
+                block,
+                packaged(
+                    "sshd/dropdeploy-uploader.conf.in",
+                    UPLOADER=uploader,
+                    DROP=site.drop,
+                    CHROOT="/srv/drop",
+                    START=f"/{site.name}",
+                ),
+            )
 
     def add_unit(self, name: str, text: str) -> None:
         """Install a unit of the administrator's own."""
