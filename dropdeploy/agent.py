@@ -26,11 +26,12 @@ from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
-from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThread
+from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
 from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
+from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
 from dropdeploy.report.desk import Desk
@@ -286,13 +287,24 @@ async def serve(directory: Path, config: Config) -> int:
         checked = await load(directory, units)
         if isinstance(checked, tuple):
             return refuse_configuration(checked)
-        history = HistoryThread(History(config.settings.state / HISTORY_NAME))
+        opened = await asyncio.to_thread(open_history, config.settings.state / HISTORY_NAME, checked)
+        damages: list[str] = []
+
+        def damaged(what: str) -> None:
+            # Crash-only: the next start sets the file aside, and takes up what was going on.
+            if not damages:
+                damages.append(what)
+                agent.stop()
+
+        history = HistoryThread(opened, damaged)
         stack.push_async_callback(history.close)
         agent = Agent(directory, checked, history, units)
         loop = asyncio.get_running_loop()
         for number, act in ((signal.SIGTERM, agent.stop), (signal.SIGINT, agent.stop), (signal.SIGHUP, agent.reload)):
             loop.add_signal_handler(number, act)
         await agent.run()
+    if damages:
+        raise HistoryError(f"{damages[0]}; the agent ends, and begins a new history when it is started again")
     return EXIT_OK
 
 

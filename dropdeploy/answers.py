@@ -2,10 +2,14 @@
 
 In this order, so that a crash in between loses nothing: a verdict that is committed is told at the next start, and a
 request that has one is not taken again. Told twice is better than decided twice.
+
+Where the disk of the history fails, people are told all the same, and the verdict is committed when that can be done.
+Where the result cannot be written, it is written later.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +18,7 @@ from functools import partial
 
 from dropdeploy.deploy.ports import Releases
 from dropdeploy.diary import Kind, about, about_outcome
-from dropdeploy.history import History, HistoryThread
+from dropdeploy.history import History, HistoryAwayError, HistoryThread, Unreported
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.model import (
     Action,
@@ -47,6 +51,9 @@ REOPENING = frozenset(
 STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, ErrorCode.SIGNATURE_MISSING})
 """The upload goes on when what is missing arrives."""
 
+AGAIN_S = 2.0
+"""How soon what could not be written is tried again."""
+
 
 class Answers:
     """What was answered, and the answering."""
@@ -69,6 +76,7 @@ class Answers:
         self._releases = releases
         self._drop = drop
         self._changed = changed  # called whenever `now` is another one
+        self._untold: dict[str, Unreported] = {}
 
     @property
     def now(self) -> AppNow:
@@ -93,16 +101,53 @@ class Answers:
 
     async def record(self, outcome: Outcome, request: Upload | Marker, healthy: dict[str, bool]) -> None:
         """Commit a verdict and tell it. ``healthy`` is what was proved of releases."""
-        answer = Answer(request, outcome.fault is not None and outcome.fault.code in REOPENING)
-        await self._history.ask(partial(History.conclude, outcome=outcome, answer=answer, healthy=healthy))
+        answer = _answer(outcome, request)
+        conclude = partial(History.conclude, outcome=outcome, answer=answer, healthy=healthy)
+        has_told = False
+        while True:
+            try:
+                await self._history.ask(conclude)
+                break
+            except HistoryAwayError as away:
+                if not has_told:
+                    extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
+                    logger.error("%s: %s; the verdict waits for it", self.app.name, away, extra=extra)  # noqa: TRY400
+                    await self.desk.tell(outcome)
+                    has_told = True
+                await asyncio.sleep(AGAIN_S)
         self.given[request.name] = answer
+        await self._tell(outcome, request)
+
+    async def refuse_unrecorded(self, request: Upload | Marker, fault: Fault) -> None:
+        """Answer a request that cannot even be written down. It has no number, and a new agent would take it again."""
+        began = datetime.now(UTC)
+        action = request.action if isinstance(request, Marker) else Action.DEPLOY
+        outcome = Outcome(
+            status=Status.REJECTED,
+            summary=f"{request.name} was not tried, nothing was touched",
+            app=self.app.name,
+            action=action,
+            id=0,
+            started=began,
+            finished=began,
+            upload=request.name,
+            live=self._now.live,
+            live_healthy=self._now.is_healthy,
+            fault=fault,
+            fault_step=StepName.PREFLIGHT,
+        )
+        self.given[request.name] = _answer(outcome, request)
         await self._tell(outcome, request)
 
     async def refuse(self, upload: Upload, fault: Fault) -> None:
         """Answer an upload that is not worked on at all."""
         began = datetime.now(UTC)
         begin = partial(History.begin, app=self.app.name, action=Action.DEPLOY, request=upload, started=began)
-        number = await self._history.ask(begin)
+        try:
+            number = await self._history.ask(begin)
+        except HistoryAwayError:
+            await self.refuse_unrecorded(upload, fault)  # what is wrong with it is more to the point
+            return
         status = _status_of(upload, fault)
         outcome = Outcome(
             status=status,
@@ -126,18 +171,45 @@ class Answers:
         level = logging.INFO if outcome.status is Status.DEPLOYED else logging.WARNING
         extra = about_outcome(Kind.DECIDED, outcome)
         logger.log(level, "%s: %s %d: %s%s", outcome.app, outcome.action, outcome.id, outcome.summary, why, extra=extra)
+        self._untold.pop(request.name, None)  # an older verdict on this name is of no interest any more
         trouble = await self.desk.tell(outcome)
-        if trouble:
-            extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
-            logger.error(
-                "%s: the result of %s cannot be written: %s", self.app.name, request.name, trouble, extra=extra
-            )
         is_done = outcome.status is Status.DEPLOYED and self.app.after == "delete"
         await self._drop.clear_away(request, delete=is_done)
         await self._releases.clear()
+        if trouble:  # what was cleared away may have made the room that it needs
+            trouble = await self.desk.tell(outcome)
         await self.desk.take_down(request.name)  # last: whoever waits for that finds everything as it will stay
-        await self._history.ask(lambda history: history.reported(outcome.id))
+        if trouble:
+            extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
+            logger.error("%s: the result of %s waits: %s", self.app.name, request.name, trouble, extra=extra)
+            self._untold[request.name] = Unreported(request, outcome)
+        else:
+            await self._note_reported(outcome)
         await self.survey()
+
+    async def tell_late(self) -> float | None:
+        """Tell what could not be told when it was decided. Returns after how many seconds to try again, if at all."""
+        for name, late in list(self._untold.items()):
+            if await self.desk.tell(late.outcome):
+                continue
+            del self._untold[name]
+            extra = about(Kind.TROUBLE_IS_OVER, self.app.name, late.outcome.id, upload=name)
+            logger.info("%s: the result of %s is written now", self.app.name, name, extra=extra)
+            await self._note_reported(late.outcome)
+        return AGAIN_S if self._untold else None
+
+    async def forget_result(self, name: str) -> None:
+        """New bytes stand under this name: a result of before says nothing of them, told or not."""
+        late = self._untold.pop(name, None)
+        if late is not None:
+            await self._note_reported(late.outcome)
+        await self.desk.forget_result(name)
+
+    async def _note_reported(self, outcome: Outcome) -> None:
+        try:
+            await self._history.ask(lambda history: history.reported(outcome.id))
+        except HistoryAwayError as away:  # it will be told twice
+            logger.error("%s: %s", self.app.name, away, extra=about(Kind.TROUBLE, self.app.name))  # noqa: TRY400
 
     async def survey(self) -> None:
         """See what is live, and tell it."""
@@ -165,6 +237,10 @@ class Answers:
         if live == self._now.live and self._now.since is not None:
             return self._now.since
         return last.finished if live and last is not None and last.live == live else None
+
+
+def _answer(outcome: Outcome, request: Upload | Marker) -> Answer:
+    return Answer(request, outcome.fault is not None and outcome.fault.code in REOPENING)
 
 
 def _status_of(upload: Upload, fault: Fault) -> Status:

@@ -18,11 +18,11 @@ from dropdeploy import record
 from dropdeploy.answers import Answers
 from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
-from dropdeploy.deploy.recovery import Course, recover
+from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.runner import Runner, unconfigured
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
-from dropdeploy.history import History
+from dropdeploy.history import History, HistoryAwayError
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.judge import Judgement, Memory, judge, remember_news, remember_short
 from dropdeploy.model import Action, App, ErrorCode, Fault, Format, Marker, Status, Upload
@@ -128,7 +128,7 @@ class Lane:
         fresh = frozenset(judgement.fresh)
         self._memory = remember_news(judgement.memory, fresh & {busy})
         for name in fresh - {busy}:
-            await self._desk.forget_result(name)
+            await self._answers.forget_result(name)
         for entry in judgement.cancels:
             stopped = self._runner.cancel()
             what = "stopping" if stopped else "nothing that could be stopped"
@@ -137,7 +137,8 @@ class Lane:
         for upload, fault in judgement.answers:
             await self._answers.refuse(upload, fault)
         await self._begin_next(judgement, busy)
-        return min(self._rescan_s, judgement.look_again_s if judgement.look_again_s is not None else self._rescan_s)
+        again_s = (self._rescan_s, judgement.look_again_s, await self._answers.tell_late())
+        return min(pause_s for pause_s in again_s if pause_s is not None)
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble == self._trouble:
@@ -191,7 +192,11 @@ class Lane:
     async def _deploy(self, request: Upload | Marker) -> None:
         action = request.action if isinstance(request, Marker) else Action.DEPLOY
         started = datetime.now(UTC)
-        number = await self._history.ask(lambda history: history.begin(self.app.name, action, request, started))
+        try:
+            number = await self._history.ask(lambda history: history.begin(self.app.name, action, request, started))
+        except HistoryAwayError as away:
+            await self._answers.refuse_unrecorded(request, away.fault)
+            return
         extra = about(Kind.BEGUN, self.app.name, number, action=action, upload=request.name)
         logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
         state = plan.begin(
@@ -266,7 +271,7 @@ class Lane:
         extra = about(Kind.INTERRUPTED, self.app.name, state.id, action=state.action, upload=state.request.name)
         logger.warning("%s: %s: %s", self.app.name, what, recovery.course, extra=extra)
         if recovery.course is Course.CARRY_ON:
-            await self._finish(await self._runner.run(state))
+            await self._finish(await self._runner.run(take_up(state, self._answers.now.live)))
             return
         if recovery.discard:
             await self._releases.discard(recovery.discard)

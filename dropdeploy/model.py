@@ -342,8 +342,9 @@ class Source:
 class Survey:
     """What is on disk. ``releases`` are ids in ascending order; ``live`` is what `app` points to, "" if nothing.
 
-    ``is_blocked``: `app` exists and is no symbolic link. ``has_root``: the app's directory is there.
-    ``live_is_whole``: the release that `app` names exists as a directory.
+    ``is_blocked``: `app` exists and is no symbolic link; ``strays_to``: it is one that leads out of ``releases/``, and
+    there. ``has_root``: the app's directory is there. ``live_is_whole``: the release that `app` names exists as a
+    directory.
     """
 
     has_root: bool
@@ -352,6 +353,7 @@ class Survey:
     live_is_whole: bool
     releases: tuple[str, ...]
     free_bytes: int
+    strays_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.history import HISTORY_NAME, History, HistoryError
+from dropdeploy.history import HISTORY_NAME, History, HistoryError, UnfitHistoryError
 from dropdeploy.model import Config
 
 
@@ -24,6 +24,8 @@ def open_history(config: Config) -> Iterator[History | None]:
         raise _unreadable(f"{path}: {error.strerror}") from error
     try:
         history = History(path, read_only=True)
+    except UnfitHistoryError as error:
+        raise _unreadable(f"{error}; the agent sets it aside when it starts, and begins a new one") from error
     except HistoryError as error:
         raise _unreadable(str(error)) from error
     with contextlib.closing(history):

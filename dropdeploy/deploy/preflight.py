@@ -9,7 +9,11 @@ from dropdeploy.deploy.effect import Bad, Ports
 from dropdeploy.deploy.plan import Ground
 from dropdeploy.deploy.ports import OpenUpload, Units
 from dropdeploy.deploy.target import find_target, newest_healthy
+from dropdeploy.history import History
 from dropdeploy.model import Action, App, ErrorCode, Fault, Marker, Survey, Upload, next_release_id
+
+LEAST_STATE_BYTES = 2 * 1024 * 1024
+"""What must be free where the history is, so that it can be written down whatever becomes of the deploy."""
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
 """What must stay free beside the unpacked release: for the history, the result and the app itself."""
@@ -57,6 +61,14 @@ def find_blocked(app: App, survey: Survey) -> Fault | None:
             f"the app's directory {app.root} does not exist on the server",
             f"the administrator must make {app.root}, or correct `root` in {app.name}.toml",
         )
+    if survey.strays_to:
+        return Fault(
+            ErrorCode.APP_PATH_BLOCKED,
+            f"{app.root / 'app'} leads to {survey.strays_to}, which is not in {app.root / 'releases'}: a failed deploy "
+            "could not go back to it",
+            f"the administrator must move that directory into {app.root / 'releases'} (under any name) and point the "
+            "link to it, or remove the link",
+        )
     if survey.is_blocked:
         return Fault(
             ErrorCode.APP_PATH_BLOCKED,
@@ -93,7 +105,7 @@ async def find_unit_fault(app: App, units: Units) -> Fault | None:
 
 
 async def _preflight_upload(app: App, ports: Ports, upload: Upload, survey: Survey, ground: Ground) -> Cleared | Bad:
-    fault = await _find_rate_fault(app, ports)
+    fault = await _find_rate_fault(app, ports) or await _find_full_disk(ports)
     if fault is not None:
         return Bad(fault, ground)
     held = await ports.uploads.open(upload)
@@ -112,14 +124,27 @@ async def _find_rate_fault(app: App, ports: Ports) -> Fault | None:
     limit = app.rate_limit
     if limit is None:
         return None
-    since = datetime.now(UTC) - timedelta(seconds=limit.span_s)
-    tried = await ports.history.ask(lambda history: history.count_tried(app.name, since))
+    now = datetime.now(UTC)
+    since = now - timedelta(seconds=limit.span_s)
+    tried = await ports.history.ask(lambda history: history.count_tried(app.name, since, now))
     if tried < limit.count:
         return None
     return Fault(
         ErrorCode.RATE_LIMITED,
         f"{tried} deploys in the last {span_text(limit.span_s)}, and rate_limit allows {limit.count}",
         f"upload it again later (or its .ready marker), or raise rate_limit in {app.name}.toml",
+    )
+
+
+async def _find_full_disk(ports: Ports) -> Fault | None:
+    free = await ports.history.ask(History.free_bytes)
+    if free >= LEAST_STATE_BYTES:
+        return None
+    where = await ports.history.ask(lambda history: history.path.parent)
+    return Fault(
+        ErrorCode.NO_SPACE,
+        f"{free // 1024} KiB are free in {where}, where the agent keeps its history",
+        f"make room on the file system of {where} on the server; rollbacks still work",
     )
 
 

@@ -3,12 +3,14 @@
 The last intent tells which phase may have been begun, ended, or neither. Before the swap nothing of the live release
 was touched: what was built is taken away, and the upload or marker, which is still there, is judged anew ("as before").
 From the swap on the deploy carries on in the same phase, because each can be performed twice: it will end in a verdict.
+Where `app` does not lead where that phase takes it to lead (an intent could not be written on a full disk, or somebody
+has changed the link meanwhile), it carries on from the swap that makes it so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dropdeploy.deploy.plan import BEFORE_SWAP, Deploy, Phase
@@ -32,6 +34,23 @@ class Recovery:
 
     course: Course
     discard: str = ""
+
+
+_SWAPS: Mapping[Phase, Phase] = {
+    Phase.RESTART: Phase.SWAP,
+    Phase.HEALTH: Phase.SWAP,
+    Phase.BACK_RESTART: Phase.BACK_SWAP,
+    Phase.BACK_HEALTH: Phase.BACK_SWAP,
+}
+"""The phases that are about what `app` leads to, and the one that sees to it."""
+
+
+def take_up(state: Deploy, live: str) -> Deploy:
+    """The state from which an interrupted deploy carries on, ``live`` being what `app` leads to."""
+    swap = _SWAPS.get(state.phase)
+    if swap is None or live == state.live or (swap is Phase.SWAP and Phase.SWAP not in state.route):
+        return state
+    return replace(state, phase=swap, run=None)
 
 
 def recover(state: Deploy) -> Recovery:

@@ -31,7 +31,7 @@ from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight, span_text
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
-from dropdeploy.history import History
+from dropdeploy.history import History, HistoryAwayError
 from dropdeploy.model import (
     App,
     ErrorCode,
@@ -84,13 +84,29 @@ class Runner:
         try:
             while state.phase is not Phase.DECIDED:
                 self._phase = state.phase
-                await self._ports.history.ask(partial(History.intend, deploy=state.id, intent=record.dump(state)))
+                obstacle = await self._intend(state)
                 self._tell(state, None)
-                state = advance(state, await self._perform(state))
+                state = advance(state, Failed(0.0, obstacle) if obstacle else await self._perform(state))
         finally:
             self._phase = Phase.DECIDED
             self._let_go()
         return state
+
+    async def _intend(self, state: Deploy) -> Fault | None:
+        """Write down what is about to be done. Returns why it must not be done, if that cannot be written down.
+
+        From the swap on nothing is worse than to stop: it goes on, and after a crash ``recovery`` finds an older
+        intent, from which everything is done again.
+        """
+        try:
+            await self._ports.history.ask(partial(History.intend, deploy=state.id, intent=record.dump(state)))
+        except HistoryAwayError as away:
+            if state.phase in BEFORE_SWAP or state.phase is Phase.SWAP:
+                return away.fault
+            told = (self.app.name, state.id, state.phase, away)
+            extra = about(Kind.TROUBLE, self.app.name, state.id)
+            logger.error("%s: deploy %d goes on to %s: %s", *told, extra=extra)  # noqa: TRY400
+        return None
 
     async def _perform(self, state: Deploy) -> Event:
         began = time.monotonic()
@@ -104,6 +120,8 @@ class Runner:
             if self._is_cancel_wanted and task is not None and not task.cancelling():
                 return Cancelled(time.monotonic() - began)
             raise
+        except HistoryAwayError as away:
+            result = Bad(away.fault)
         except Exception as error:
             extra = about(Kind.DEFECT, self.app.name, state.id)
             logger.exception("%s: deploy %d: %s failed unexpectedly", self.app.name, state.id, state.phase, extra=extra)

@@ -28,6 +28,15 @@ def is_release_healthy(state: Deploy) -> bool | None:
     return True if state.is_live_healthy else None
 
 
+def release_proved(outcome: Outcome) -> bool | None:
+    """The same, read from a verdict."""
+    if outcome.action is Action.RESTART or not outcome.release or outcome.status is Status.CANCELLED:
+        return None
+    if outcome.fault is not None:
+        return False if outcome.fault_step in _ILL_STEPS else None
+    return True if outcome.status is Status.DEPLOYED and outcome.live == outcome.release else None
+
+
 def status_of(state: Deploy) -> Status:
     """The verdict's status."""
     if state.is_cancelled:

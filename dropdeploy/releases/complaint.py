@@ -22,7 +22,9 @@ def fault_of(error: OSError, doing: str, where: str) -> Fault:
     message = f"could not {doing}: {error.strerror}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Fault(ErrorCode.NO_SPACE, message, space_hint(where))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno == errno.EROFS:
+        return Fault(ErrorCode.NOT_AUTHORISED, message, f"the file system of {where} is mounted read-only: see why")
+    if error.errno in (errno.EACCES, errno.EPERM):
         return Fault(ErrorCode.NOT_AUTHORISED, message, rights_hint(where))
     return Fault(ErrorCode.INTERNAL, message, f"look at {where} and at the agent's journal")
 

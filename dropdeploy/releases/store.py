@@ -94,6 +94,7 @@ class AppReleases:
                 live_is_whole=bool(live) and os.path.isdir(f"{self._root}/{swap.RELEASES}/{live}"),
                 releases=_list_releases(root),
                 free_bytes=system.f_bavail * system.f_frsize,
+                strays_to=swap.strays_to(root),
             )
         finally:
             os.close(root)

@@ -40,6 +40,11 @@ def _is_releases(root: int, directory: str) -> bool:
         return False
 
 
+def strays_to(root: int) -> str:
+    """Where `app` leads, if it is a link that somebody made to something else than a release; else empty."""
+    return "" if live_release(root) else _target(root)
+
+
 def is_blocked(root: int) -> bool:
     """Whether something that is no symbolic link stands where `app` belongs."""
     try:

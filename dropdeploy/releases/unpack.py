@@ -43,12 +43,19 @@ async def run_unpacker(
         "max_entries": accept.max_entries,
         "beyond": [entry.strip("/") for entry in beyond],
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-S", "-m", "dropdeploy.releases.unpacker", json.dumps(job),
-        stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE, start_new_session=True,
-        pass_fds=[fd for fd in (source.fd, staging, source.tap) if fd is not None],
-        env=_environment(),
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-S", "-m", "dropdeploy.releases.unpacker", json.dumps(job),
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE, start_new_session=True,
+            pass_fds=[fd for fd in (source.fd, staging, source.tap) if fd is not None],
+            env=_environment(),
+        )  # fmt: skip
+    except OSError as error:  # EMFILE, ENOMEM, EAGAIN: the machine has no more of something
+        return Fault(
+            ErrorCode.INTERNAL,
+            f"the unpacker could not be started: {error.strerror}",
+            "something is used up on the server (descriptors, memory, processes); upload its .ready to try again",
+        )
     try:
         return await _listen(process, source, percent)
     finally:

@@ -95,7 +95,7 @@ class Desk:
         await self._settle()
         name = outcome.upload
         trouble = await asyncio.to_thread(write_atomically, self._directory, result_name(name), result_text(outcome))
-        await asyncio.to_thread(self._drop_old_results)
+        await asyncio.to_thread(self._drop_old_results, result_name(name))
         return trouble.message if trouble is not None else ""
 
     async def take_down(self, name: str) -> None:
@@ -123,14 +123,14 @@ class Desk:
             if name.endswith(DEPLOYING):
                 remove(self._directory, name)
 
-    def _drop_old_results(self) -> None:
-        """The newest ``keep_results`` stay."""
+    def _drop_old_results(self, latest: str) -> None:
+        """The newest ``keep_results`` stay, and ``latest`` whatever the clock says of it."""
         times: list[tuple[int, str]] = []
         for name in self._listing():
-            if name.endswith(RESULT):
+            if name.endswith(RESULT) and name != latest:
                 with contextlib.suppress(OSError):
                     times.append((os.lstat(self._directory / name).st_mtime_ns, name))
-        for _, name in sorted(times, reverse=True)[self._keep_results :]:
+        for _, name in sorted(times, reverse=True)[self._keep_results - 1 :]:
             remove(self._directory, name)
 
     def _listing(self) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy import history as history_module
-from dropdeploy.history import History, HistoryError, HistoryThread
+from dropdeploy.history import History, HistoryError, HistoryThread, UnfitHistoryError
 from dropdeploy.model import Action, Answer, Format, Marker, Outcome, Status, Upload, Version
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
@@ -69,9 +69,11 @@ def test_a_verdict_is_not_forgotten(history: History) -> None:
 def test_the_rate_counts_what_touched_the_app(history: History) -> None:
     for status in Status:
         conclude(history, status=status)
-    assert history.count_tried("myapp", NOW - timedelta(seconds=1)) == 3
-    assert history.count_tried("myapp", NOW + timedelta(seconds=1)) == 0
-    assert history.count_tried("other", NOW - timedelta(seconds=1)) == 0
+    assert history.count_tried("myapp", NOW - timedelta(seconds=1), NOW) == 3
+    assert history.count_tried("myapp", NOW + timedelta(seconds=1), NOW) == 0
+    ahead = NOW - timedelta(days=1)  # the clock was set back
+    assert history.count_tried("myapp", ahead - timedelta(hours=1), ahead) == 0
+    assert history.count_tried("other", NOW - timedelta(seconds=1), NOW) == 0
 
 
 def test_an_id_is_remembered_although_nothing_was_proved_of_it(history: History) -> None:
@@ -130,13 +132,16 @@ def test_what_is_committed_is_on_disk(history: History) -> None:
     assert (synchronous, journal) == (2, "wal")
 
 
-def test_a_newer_schema_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_a_newer_schema_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(HistoryError, match=r"has schema 99, this dropdeploy knows 1; run the version that wrote it"):
+    before = path.read_bytes()
+    with pytest.raises(UnfitHistoryError, match="has schema 99, this dropdeploy knows 1") as refused:
         History(path)
+    assert refused.value.mark == "schema-99"
+    assert path.read_bytes() == before
 
 
 def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
