@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, str] = {
     "hold": "dropdeploy.cli.holding:hold",
     "unhold": "dropdeploy.cli.holding:unhold",
     "demo": "dropdeploy.cli.demo",
+    "init": "dropdeploy.cli.init",
+    "completion": "dropdeploy.cli.completion",
 }
 """Module of each command, and its function where that is not ``run``: (namespace) → exit code."""
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from dropdeploy import __version__
 from dropdeploy.config.quantity import parse_span
+from dropdeploy.model import Strategy
 
 DEFAULT_DIRECTORY = Path("/etc/dropdeploy")
+KINDS = ("program", "node", "gunicorn", "uvicorn", "python")
+"""What the templates of contrib/apps can run."""
 
 _EPILOG = """\
 exit codes:
@@ -61,12 +64,48 @@ def build_parser() -> argparse.ArgumentParser:
     _add_app(restart)
     _add_timeout(restart)
 
+    _add_init(_add(commands, "init", "make everything that an app's deploys need on this server"))
     _add_app(_add(commands, "hold", "let uploads wait"))
     _add_app(_add(commands, "unhold", "let uploads that waited go on"))
 
     demo = _add(commands, "demo", "the whole story on this machine: no root, no systemd needed")
     demo.add_argument("--keep", action="store_true", help="leave it running afterwards, to be played with")
+    completion = _add(commands, "completion", "print the completions of this command for a shell")
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     return parser
+
+
+def _add_init(command: argparse.ArgumentParser) -> None:
+    _add_app(command)
+    strategies = tuple(strategy.value for strategy in Strategy)
+    command.add_argument("--root", metavar="DIR", type=Path, help="where releases live (default: /home/APP)")
+    command.add_argument("--drop", metavar="DIR", type=Path, help="where uploads arrive (default: /srv/drop/APP)")
+    command.add_argument("--unit", metavar="UNIT", help="the service that runs the app (default: APP.service)")
+    command.add_argument("--user", metavar="USER", help="whom the app runs as, made when missing (default: APP)")
+    command.add_argument(
+        "--uploader", metavar="USER", help="who may upload, and nothing else; made when missing (default: up-APP)"
+    )
+    command.add_argument(
+        "--key", metavar="FILE", type=Path, help="the uploader's public key, as ssh-keygen(1) makes it"
+    )
+    command.add_argument(
+        "--strategy",
+        metavar="STRATEGY",
+        choices=strategies,
+        help=f"how the unit is brought to a new release: {', '.join(strategies)} (default: restart)",
+    )
+    command.add_argument("--port", metavar="N", type=_port, help="the port of 127.0.0.1 on which the app answers")
+    command.add_argument("--health", metavar="PATH", help="what the app answers with 200 when it is well (default: /)")
+    command.add_argument(
+        "--units",
+        metavar="KIND",
+        nargs="?",
+        choices=KINDS,
+        const=KINDS[0],
+        help=f"make the app's own units as well: {', '.join(KINDS)} (default: {KINDS[0]})",
+    )
+    command.add_argument("--dry-run", action="store_true", help="show every change, and make none")
+    command.add_argument("--undo", action="store_true", help="take back what init made and nobody has changed since")
 
 
 def _add(
@@ -110,6 +149,12 @@ def _span(text: str) -> float:
     if not seconds:
         raise argparse.ArgumentTypeError(f'expected a time span such as "90s" or "5min", found "{text}"')
     return seconds
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f'expected a port from 1 to 65535, found "{text}"')
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -18,7 +18,7 @@ from dropdeploy.config.keys import APP, PLACES, SETTINGS, Key, Table
 from dropdeploy.config.values import Expected, describe_type
 from dropdeploy.model import App, Bus, Config, Settings, Strategy
 
-_APP_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+APP_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|(?P<end>end of document))\)")
 _MAX_SHOWN = 100
 
@@ -87,7 +87,7 @@ def conflict_mistakes(claims: Iterable[Claim]) -> list[Mistake]:
 def _read_app(source: SourceText, settings: Settings) -> tuple[App | None, list[Mistake]]:
     name = PurePosixPath(source.path).name.removesuffix(".toml")
     fields, mistakes = _read_file(APP, source)
-    if not _APP_NAME.fullmatch(name):
+    if not APP_NAME.fullmatch(name):
         message = (
             "the file's name is the app's name: expected up to 64 of a-z, 0-9, '-', '_' and '.', "
             f"with a letter or digit at both ends, found {_show(name)}"

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.box import cache, keeper
-from tests.box.tree import SUITE, tree
+from tests.box.recipes import SERVER, Recipe
+from tests.box.tree import tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_SOURCES = shutil.ignore_patterns(".git", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist")
@@ -104,8 +105,8 @@ class Box:
     The source tree, as it was when the box was made, is at /src, owned by root.
     """
 
-    def __init__(self, suite: str = SUITE) -> None:
-        self._tree = tree(suite)
+    def __init__(self, recipe: Recipe = SERVER) -> None:
+        self._tree = tree(recipe)
         self.name = f"dropdeploy-box-{secrets.token_hex(4)}"
         boxes = cache.directory("boxes")
         self._place = boxes / self.name

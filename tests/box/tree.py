@@ -1,7 +1,7 @@
-"""The Debian tree that boxes boot from: made once by mmdebstrap, then kept and never written to.
+"""The Debian trees that boxes boot from: made once by mmdebstrap, then kept and never written to.
 
-``python3 -m tests.box.tree`` makes it (under a minute) and prints where it is. Which Debian it is, DROPDEPLOY_BOX_SUITE
-in the environment tells: bookworm (the default) or trixie.
+``python3 -m tests.box.tree`` makes the server's (under a minute) and prints where it is. Which Debian it is,
+DROPDEPLOY_BOX_SUITE in the environment tells: bookworm (the default) or trixie.
 """
 
 from __future__ import annotations
@@ -18,83 +18,29 @@ import uuid
 from pathlib import Path
 
 from tests.box import cache
-
-SUITE = os.environ.get("DROPDEPLOY_BOX_SUITE", "bookworm")
-
-PACKAGES = (
-    # a server as its administrator finds it
-    "systemd-sysv",
-    "dbus",
-    "dbus-user-session",
-    "libpam-systemd",
-    "polkitd",
-    "openssh-server",
-    "sudo",
-    "ca-certificates",
-    "iproute2",
-    "procps",
-    "acl",
-    # what the agent needs, as the distribution ships it
-    "python3",
-    "python3-aiohttp",
-    "python3-gi",
-    "python3-pydbus",
-    "python3-tomli-w",
-    "python3-venv",
-    "python3-watchdog",
-    "python3-zstandard",
-    # what its unit tests need
-    "python3-hypothesis",
-    "python3-pytest",
-    "python3-pytest-asyncio",
-    # apps, and clients that upload
-    "nodejs",
-    "curl",
-    "lftp",
-    "openssh-client",
-    "rclone",
-    "rsync",
-    "bzip2",
-    "xz-utils",
-    "zip",
-    "zstd",
-)
-
-DPKG_OPTIONS = tuple(
-    f"path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "locale", "man", "nodejs/npm", "icons")
-)
-
-# What wakes up by itself has no place in a test. {id} is the machine's identity: with one, no boot is a "first" boot
-# and the journal outlives a reboot.
-HOOKS = (
-    'rm -f "$1"/etc/systemd/system/*/*.timer',
-    'printf "127.0.0.1 localhost box\\n::1 localhost\\n" > "$1/etc/hosts"',
-    'echo box > "$1/etc/hostname"',
-    'echo {id} > "$1/etc/machine-id"',
-    'mkdir -p "$1/var/log/journal"',
-)
+from tests.box.recipes import SERVER, Recipe
 
 
 class TreeError(Exception):
     """mmdebstrap did not make the tree; the message holds its last lines."""
 
 
-def tree(suite: str = SUITE) -> Path:
-    """The tree of this suite, made when it is not in the cache yet."""
-    recipe = json.dumps([suite, PACKAGES, DPKG_OPTIONS, HOOKS])
+def tree(recipe: Recipe = SERVER) -> Path:
+    """The tree of this recipe, made when it is not in the cache yet."""
+    text = json.dumps([recipe.suite, recipe.packages, recipe.dpkg_options, recipe.hooks])
     trees = cache.directory("trees")
-    with cache.entry(trees, f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}") as place:
+    with cache.entry(trees, f"{recipe.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}") as place:
         if not place.exists():
             building = trees / f".building-{place.name}"
             shutil.rmtree(building, ignore_errors=True)
-            _build(suite, building)
+            _build(recipe, building)
             building.rename(place)
     return place
 
 
-def _build(suite: str, place: Path) -> None:
-    hooks = [hook.replace("{id}", uuid.uuid4().hex) for hook in HOOKS]
-    sources = _sources(suite)
+def _build(recipe: Recipe, place: Path) -> None:
+    hooks = [hook.replace("{id}", uuid.uuid4().hex) for hook in recipe.hooks]
+    sources = _sources(recipe.suite)
     if any(source.startswith("deb https:") for source in sources):
         # apt in the tree fetches before the tree has certificates of its own.
         bundle = "/etc/ssl/certs/ca-certificates.crt"
@@ -105,12 +51,13 @@ def _build(suite: str, place: Path) -> None:
         # Its mounts vanish with it, whatever interrupts it.
         *("unshare", "--mount", "--"),
         *("mmdebstrap", "--mode=root", "--variant=apt", "--format=directory"),
-        f"--include={','.join(PACKAGES)}",
-        *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
+        f"--include={','.join(recipe.packages)}",
+        *(("--skip=cleanup/apt",) if recipe.downloads else ()),
+        *(f"--dpkgopt={option}" for option in recipe.dpkg_options),
         *(f"--aptopt={option}" for option in _apt_options()),
         *(f"--setup-hook={hook}" for hook in hooks_first),
         *(f"--customize-hook={hook}" for hook in hooks),
-        *(suite, str(place), *sources),
+        *(recipe.suite, str(place), *sources),
     ]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
