@@ -9,10 +9,10 @@ from pathlib import Path
 from dropdeploy import __version__
 from dropdeploy.config.quantity import parse_span
 from dropdeploy.model import Strategy
+from dropdeploy.units.templates import KINDS
 
 DEFAULT_DIRECTORY = Path("/etc/dropdeploy")
-KINDS = ("program", "node", "gunicorn", "uvicorn", "python")
-"""What the templates of contrib/apps can run."""
+DEFAULT_KIND = "program"
 
 _EPILOG = """\
 exit codes:
@@ -101,8 +101,8 @@ def _add_init(command: argparse.ArgumentParser) -> None:
         metavar="KIND",
         nargs="?",
         choices=KINDS,
-        const=KINDS[0],
-        help=f"make the app's own units as well: {', '.join(KINDS)} (default: {KINDS[0]})",
+        const=DEFAULT_KIND,
+        help=f"make the app's own units as well, for one of {', '.join(KINDS)} (default: {DEFAULT_KIND})",
     )
     command.add_argument("--dry-run", action="store_true", help="show every change, and make none")
     command.add_argument("--undo", action="store_true", help="take back what init made and nobody has changed since")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dropdeploy
 from dropdeploy import datafiles
 from dropdeploy.cli.configured import load
 from dropdeploy.cli.init.look import account_named, group_name, members
@@ -17,6 +18,7 @@ from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT, POLKIT_RULES, SSHD_BLOCK
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.parse import APP_NAME
 from dropdeploy.model import App, Bus, Config, Settings, Strategy
+from dropdeploy.units.templates import AppUnits, render_units
 
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")  # it stands in units, in sshd's configuration and in messages for shells
@@ -123,6 +125,8 @@ def _wrong_names(wish: Wish) -> list[str]:
         wrong.append(f'"{wish.health}" is no path to ask for: expected one such as "/health"')
     if wish.kind and not wish.port:
         wrong.append("--units needs --port: the port on which the app is to answer")
+    if wish.kind and wish.unit != f"{wish.app}.service":
+        wrong.append(f"--units makes {wish.app}.service, so that --unit cannot be {wish.unit}: leave one of them out")
     for option, name in (("--user", wish.user), ("--uploader", wish.uploader)):
         if name in ("root", AGENT):
             wrong.append(f"{option} {name}: name another, {name} may do too much")
@@ -141,12 +145,22 @@ def _wrong_server(wish: Wish, config: Config) -> list[str]:
         wrong.append("polkit is not installed: `apt install polkitd`")
     if not SSHD_BLOCKS.is_dir() or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") is None:
         wrong.append("sshd is not installed: `apt install openssh-server`")
+    here = Path(dropdeploy.__file__).parent
+    if not _is_packaged() and not here.is_relative_to("/usr"):
+        wrong.append(
+            f"dropdeploy is in {here}, where the agent cannot see it: install the package, or below /usr, with "
+            "`PIPX_HOME=/usr/local/lib/pipx PIPX_BIN_DIR=/usr/local/bin pipx install --system-site-packages dropdeploy`"
+        )
     account = account_named(wish.uploader)
     if account is not None and account.pw_shell not in _NO_LOGIN:
         wrong.append(
             f"{wish.uploader} can log in (its shell is {account.pw_shell}), and would be locked out: "
             "name another --uploader, who can do nothing but upload"
         )
+    chroot = re.search(r"^ *ChrootDirectory (.*)$", _text(_block(wish)), re.MULTILINE)
+    if chroot is not None and chroot[1] != str(wish.drop.parent):
+        mend = "name a --drop in there, or another --uploader"
+        wrong.append(f"{wish.uploader} is confined to {chroot[1]} ({_block(wish)}): {mend}")
     if not wish.kind and not wrong and not _is_loaded(wish.unit):
         wrong.append(f"there is no unit {wish.unit}: install it first, name it with --unit, or have --units make it")
     return wrong
@@ -165,25 +179,43 @@ def _is_loaded(unit: str) -> bool:
 
 def _ground(directory: Path, wish: Wish) -> Ground:
     account = account_named(wish.user)
-    block = SSHD_BLOCKS / f"dropdeploy-{wish.uploader}.conf"
-    text = _text(block)
-    has_same_chroot = f"ChrootDirectory {wish.drop.parent}" in [line.strip() for line in text.splitlines()]
+    block = _text(_block(wish))
+    has_same_chroot = f"ChrootDirectory {wish.drop.parent}" in [line.strip() for line in block.splitlines()]
     return Ground(
+        units=_units(wish),
         directory=directory,
         group=group_name(account.pw_gid) if account else wish.user,
         app_file=_text(directory / f"apps.d/{wish.app}.toml"),
-        sshd_block=text if has_same_chroot else "",
+        sshd_block=block if has_same_chroot else "",
         agent_unit=_agent_unit(),
         missing=_missing(wish.root, wish.drop, directory),
     )
 
 
+def _block(wish: Wish) -> Path:
+    return SSHD_BLOCKS / f"dropdeploy-{wish.uploader}.conf"
+
+
+def _units(wish: Wish) -> tuple[tuple[str, str], ...]:
+    if not wish.kind:
+        return ()
+    share = datafiles.find("apps")
+    # Without a successor on the same socket everybody waits for what is idle.
+    idle_s = 5.0 if wish.strategy is Strategy.HANDOVER else 0.0
+    units = AppUnits(wish.kind, wish.app, str(wish.root), wish.user, wish.port, str(share), idle_s)
+    return tuple(render_units(units, lambda name: (share / name).read_text()).items())
+
+
 def _agent_unit() -> str:
     """For a dropdeploy that pip has installed; where a package has, there is one."""
-    if any((place / AGENT_UNIT).exists() for place in PACKAGED_UNITS):
+    if _is_packaged():
         return ""
     text = _template(f"systemd/{AGENT_UNIT}")
     return text.replace("ExecStart=/usr/bin/python3 ", f"ExecStart={sys.executable} ")
+
+
+def _is_packaged() -> bool:
+    return any((place / AGENT_UNIT).exists() for place in PACKAGED_UNITS)
 
 
 def _missing(*paths: Path) -> tuple[Path, ...]:

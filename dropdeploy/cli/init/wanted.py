@@ -28,10 +28,11 @@ def wanted_things(wish: Wish, ground: Ground, templates: Templates) -> tuple[Thi
         *_agent(ground),
         *_accounts(wish, ground),
         *_directories(wish, ground),
-        *_permissions(wish, templates),
+        *_permissions(wish, ground, templates),
         *_uploader(wish, ground, templates),
         *_configuration(wish, ground),
-        *(Enabled(unit) for unit in ground.enabled),
+        # What boots with the machine; the other units come and go with releases.
+        *(Enabled(name) for name, _ in ground.units if name in (wish.unit, f"{wish.app}.socket")),
     )
 
 
@@ -72,18 +73,20 @@ def _directories(wish: Wish, ground: Ground) -> Iterator[Thing]:
     yield Directory(wish.drop, AGENT, wish.uploaders, 0o2770, Need.MATCH, disposable=("status.toml",))
 
 
-def _permissions(wish: Wish, templates: Templates) -> Iterator[Thing]:
+def _permissions(wish: Wish, ground: Ground, templates: Templates) -> Iterator[Thing]:
     hidden = [f"-{wish.root}"] + ([] if wish.drop.is_relative_to("/srv/drop") else [f"-{wish.drop}"])
     drop_in = fill(templates.drop_in, APP=wish.app, PATHS=" ".join(hidden))
     yield Directory(SYSTEM_UNITS / f"{AGENT_UNIT}.d")
     yield File(SYSTEM_UNITS / f"{AGENT_UNIT}.d/app-{wish.app}.conf", drop_in)
-    units = ", ".join(json.dumps(unit) for unit in managed_units(wish))
+    units = ", ".join(json.dumps(unit) for unit in _managed_units(wish, ground))
     rule = fill(templates.polkit, APP=wish.app, UNITS=units)
     yield File(POLKIT_RULES / f"50-dropdeploy-{wish.app}.rules", rule)
 
 
-def managed_units(wish: Wish) -> tuple[str, ...]:
+def _managed_units(wish: Wish, ground: Ground) -> tuple[str, ...]:
     """The units that the agent may start and stop for this app."""
+    if ground.units:
+        return tuple(name for name, _ in ground.units)
     if wish.strategy is not Strategy.HANDOVER:
         return (wish.unit,)
     stem = wish.unit.removesuffix(".service")
@@ -131,4 +134,11 @@ def app_file(wish: Wish) -> str:
         lines.append(f'url = "http://127.0.0.1:{wish.port}{wish.health}"')
     else:
         lines.append('# url = "http://127.0.0.1:3000/health"   # without it the unit must be active and stay so')
+    if wish.kind:
+        lines += [
+            "",
+            "# [trial]   # boots each release beside the live one first: what cannot start never goes live",
+            f'# unit = "{wish.app}-trial@.service"',
+            f'# url = "unix:/run/{wish.app}-trial.sock:{wish.health}"',
+        ]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from dropdeploy.cli.init.things import Account, Directory, Enabled, File, Group,
 ROOT = Directory(Path("/home/shop"), "dropdeploy", "shop", 0o2750, Need.MATCH)
 CHROOT = Directory(Path("/srv/drop"), mode=0o711, need=Need.ROOT_ONLY)
 RULE = File(Path("/etc/polkit-1/rules.d/50-shop.rules"), "rule\n")
+CHROOT_RULE = "sshd insists that a chroot and all above it are root's alone"
 THINGS: tuple[Thing, ...] = (
     Account("shop", "/home/shop"),
     Group("drop-shop"),
@@ -66,8 +67,7 @@ def test_what_will_do_is_left_as_it_is(wanted: Thing, there: Thing) -> None:
         (
             CHROOT,
             Directory(CHROOT.path, "root", "root", 0o777),
-            "/srv/drop belongs to root:root and has mode 0777"
-            " (sshd insists that a chroot and all above it are root's alone)",
+            f"/srv/drop belongs to root:root and has mode 0777 ({CHROOT_RULE})",
             "`chown root:root /srv/drop && chmod go-w /srv/drop`, or choose another directory",
         ),
         (

@@ -132,6 +132,15 @@ def test_an_uploader_of_two_apps_keeps_its_block() -> None:
     assert file("/etc/ssh/sshd_config.d/dropdeploy-up-shop.conf", ground=replace(GROUND, sshd_block=block)) == block
 
 
+def test_the_apps_own_units_are_managed_and_what_boots_is_enabled() -> None:
+    names = ("shop.socket", "shop.service", "shop@.service", "shop-trial.socket", "shop-trial@.service")
+    ground = replace(GROUND, units=tuple((name, f"# {name}\n") for name in names))
+    made = things(replace(WISH, kind="node"), ground)
+    assert {place for place in made if place.startswith("enabled")} == {"enabled shop.socket", "enabled shop.service"}
+    assert all(f'"{name}"' in file("/etc/polkit-1/rules.d/50-dropdeploy-shop.rules", ground=ground) for name in names)
+    assert file("/etc/systemd/system/shop@.service", ground=ground) == "# shop@.service\n"
+
+
 def test_where_pip_installed_the_agent_its_unit_is_made_too() -> None:
     assert "file /etc/systemd/system/dropdeploy.service" not in things()
     made = things(ground=replace(GROUND, agent_unit="[Service]\n"))
