@@ -1,4 +1,4 @@
-"""The answer to each request of one app: committed to the history, told in files, and the upload cleared away.
+"""The answer to each request of one app: committed to the history, told in files, and what asked for it consumed.
 
 In this order, so that a crash in between loses nothing: a verdict that is committed is told at the next start, and a
 request that has one is not taken again. Told twice is better than decided twice.
@@ -10,6 +10,7 @@ Where the result cannot be written, it is written later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dropdeploy.deploy.ports import Releases
+from dropdeploy.deploy.verdict import STALLED
 from dropdeploy.diary import Kind, about, about_outcome
 from dropdeploy.history import History, HistoryAwayError, HistoryThread, Unreported
 from dropdeploy.intake.dropdir import DropDirectory
@@ -25,6 +27,7 @@ from dropdeploy.model import (
     Answer,
     App,
     ErrorCode,
+    Fate,
     Fault,
     Format,
     Marker,
@@ -47,9 +50,6 @@ REOPENING = frozenset(
     }
 )
 """A changed sidecar may mend these."""
-
-STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, ErrorCode.SIGNATURE_MISSING})
-"""The upload goes on when what is missing arrives."""
 
 AGAIN_S = 2.0
 """How soon what could not be written is tried again."""
@@ -101,7 +101,7 @@ class Answers:
 
     async def record(self, outcome: Outcome, request: Upload | Marker, healthy: dict[str, bool]) -> None:
         """Commit a verdict and tell it. ``healthy`` is what was proved of releases."""
-        answer = _answer(outcome, request)
+        answer = self._answer(outcome, request)
         conclude = partial(History.conclude, outcome=outcome, answer=answer, healthy=healthy)
         has_told = False
         while True:
@@ -136,8 +136,21 @@ class Answers:
             fault=fault,
             fault_step=StepName.PREFLIGHT,
         )
-        self.given[request.name] = _answer(outcome, request)
+        self.given[request.name] = self._answer(outcome, request)
         await self._tell(outcome, request)
+
+    def _answer(self, outcome: Outcome, request: Upload | Marker) -> Answer:
+        reopens = outcome.fault is not None and outcome.fault.code in REOPENING
+        is_archive = isinstance(request, Upload) and request.format is not Format.DIRECTORY
+        goes = outcome.status is Status.DEPLOYED and is_archive and self.app.after == "delete"
+        return Answer(request, reopens, outcome.sha256, Fate.GOES if goes else Fate.STAYS)
+
+    async def amend(self, answer: Answer) -> None:
+        """Write down what became of an upload since it was answered."""
+        self.given[answer.request.name] = answer
+        # The next agent finds out for itself what cannot be written down.
+        with contextlib.suppress(HistoryAwayError):
+            await self._history.ask(lambda history: history.amend(self.app.name, answer))
 
     async def refuse(self, upload: Upload, fault: Fault) -> None:
         """Answer an upload that is not worked on at all."""
@@ -173,8 +186,9 @@ class Answers:
         logger.log(level, "%s: %s %d: %s%s", outcome.app, outcome.action, outcome.id, outcome.summary, why, extra=extra)
         self._untold.pop(request.name, None)  # an older verdict on this name is of no interest any more
         trouble = await self.desk.tell(outcome)
-        is_done = outcome.status is Status.DEPLOYED and self.app.after == "delete"
-        await self._drop.clear_away(request, delete=is_done)
+        await self._drop.consume(request)
+        if trouble and isinstance(request, Upload) and self.given[request.name].fate is Fate.GOES:
+            await self._drop.delete(request)  # at once: the result may need the room
         await self._releases.clear()
         if trouble:  # what was cleared away may have made the room that it needs
             trouble = await self.desk.tell(outcome)
@@ -237,10 +251,6 @@ class Answers:
         if live == self._now.live and self._now.since is not None:
             return self._now.since
         return last.finished if live and last is not None and last.live == live else None
-
-
-def _answer(outcome: Outcome, request: Upload | Marker) -> Answer:
-    return Answer(request, outcome.fault is not None and outcome.fault.code in REOPENING)
 
 
 def _status_of(upload: Upload, fault: Fault) -> Status:

@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -222,7 +222,7 @@ class History:
             (
                 app,
                 _encode_name(answer.request.name),
-                record.dump(_Asked(answer.request)),
+                record.dump(answer),
                 answer.reopens,
                 deploy,
             ),
@@ -276,8 +276,15 @@ class History:
     def answered(self, app: str) -> dict[str, Answer]:
         """The requests that have their verdict, by the name of the upload or marker."""
         rows = self._db.execute("SELECT request, reopens FROM answered WHERE app = ?", (app,))
-        answers = (Answer(record.load(_Asked, asked).request, bool(reopens)) for asked, reopens in rows)
+        answers = (replace(record.load(Answer, answer), reopens=bool(reopens)) for answer, reopens in rows)
         return {answer.request.name: answer for answer in answers}
+
+    def amend(self, app: str, answer: Answer) -> None:
+        """The answer under this name is known in more detail now: the upload's times, its fate."""
+        self._db.execute(
+            "UPDATE answered SET request = ? WHERE app = ? AND name = ?",
+            (record.dump(answer), app, _encode_name(answer.request.name)),
+        )
 
     def count_tried(self, app: str, since: datetime, now: datetime) -> int:
         """How many uploads were deployed, for good or ill, since then (the rate limit). What was written while the

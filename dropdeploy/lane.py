@@ -20,12 +20,15 @@ from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.runner import Runner, unconfigured
-from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
+from dropdeploy.deploy.verdict import STALLED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
 from dropdeploy.intake.dropdir import DropDirectory
-from dropdeploy.intake.judge import Judgement, Memory, judge, remember_news, remember_short
-from dropdeploy.model import Action, App, ErrorCode, Fault, Format, Marker, Status, Upload
+from dropdeploy.intake.judge import judge
+from dropdeploy.intake.listing import Entry
+from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
+from dropdeploy.intake.provenance import is_only_touched
+from dropdeploy.model import Action, App, ErrorCode, Fate, Fault, Format, Marker, Status, Upload
 from dropdeploy.report.status import AppNow
 from dropdeploy.slots import Slots
 
@@ -123,6 +126,7 @@ class Lane:
             self._note_trouble(listing)
             return self._rescan_s
         self._note_trouble("")
+        await self._recognise(listing)
         judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
         busy = self._work.request.name if self._work is not None else ""
         fresh = frozenset(judgement.fresh)
@@ -136,9 +140,28 @@ class Lane:
             await self._drop.remove(entry)
         for upload, fault in judgement.answers:
             await self._answers.refuse(upload, fault)
+        for upload in judgement.leaving:
+            if await self._drop.delete(upload):
+                await self._answers.amend(replace(self._answers.given[upload.name], fate=Fate.GONE))
         await self._begin_next(judgement, busy)
         again_s = (self._rescan_s, judgement.look_again_s, await self._answers.tell_late())
         return min(pause_s for pause_s in again_s if pause_s is not None)
+
+    async def _recognise(self, listing: tuple[Entry, ...]) -> None:
+        """A deployed archive whose times were set late is the same archive still, and is not deployed again; one that
+        somebody else has removed is gone."""
+        there = {entry.name: entry for entry in listing}
+        for name, answer in list(self._answers.given.items()):
+            request = answer.request
+            if answer.fate is not Fate.GOES or not isinstance(request, Upload):
+                continue
+            entry = there.get(name)
+            if entry is None:
+                await self._answers.amend(replace(answer, fate=Fate.GONE))
+            elif is_only_touched(request.version, entry.version):
+                same = await self._drop.as_it_is_now(request, answer.sha256)
+                if same != request:
+                    await self._answers.amend(replace(answer, request=same))
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble == self._trouble:
@@ -241,7 +264,7 @@ class Lane:
         extra = about(Kind.POSTPONED, self.app.name, state.id, upload=upload.name, error=fault.code)
         logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message, extra=extra)
         await self._history.ask(lambda history: history.forget(state.id))
-        if fault.code is ErrorCode.TRUNCATED_UPLOAD:
+        if fault.code in STALLED:
             self._memory = remember_short(self._memory, upload, fault)
         await self._desk.take_down(upload.name)
         self._answers.show(replace(self._answers.now, working=""))

@@ -269,6 +269,7 @@ class Version:
 
     From stat(2). ``changed_ns`` is the ctime, which no client can set back. ``device`` is for the reader: a reboot or
     a new mount gives the same file system another number (overlay, btrfs, device mapper), and the bytes are the same.
+    ``mode`` is there to tell what has changed.
     """
 
     device: int = field(compare=False)
@@ -276,6 +277,7 @@ class Version:
     size: int
     modified_ns: int
     changed_ns: int
+    mode: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,7 @@ class Upload:
 
     ``go`` is the version of ``NAME.ready`` that asked for it, if one did. ``sidecars`` are the files that belong to
     it and were there when it was taken, by ending (``.sha256``, ``.sig``, ``.meta.toml``), in order of ending.
+    ``is_pieced``: it was closed once and written to again, so that it may be made of two builds.
     """
 
     name: str
@@ -291,6 +294,7 @@ class Upload:
     version: Version
     go: Version | None = None
     sidecars: tuple[tuple[str, Version], ...] = ()
+    is_pieced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,22 +307,39 @@ class Marker:
     argument: str = ""
 
 
+class Fate(StrEnum):
+    """What becomes of an upload that has its verdict: it stays, is to be deleted once it is quiet, or was deleted."""
+
+    STAYS = "stays"
+    GOES = "goes"
+    GONE = "gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The request under a name that has its verdict; ``reopens``: a changed sidecar is a reason to judge it anew."""
+    """The request under a name that has its verdict; ``reopens``: a changed sidecar is a reason to judge it anew.
+
+    ``sha256`` is of the bytes that were judged, "" where none were.
+    """
 
     request: Upload | Marker
     reopens: bool = False
+    sha256: str = ""
+    fate: Fate = Fate.STAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What the unpacker made of an upload. ``sha256`` is over the bytes read; empty for a directory."""
+    """What the unpacker made of an upload. ``sha256`` is over the bytes read; empty for a directory.
+
+    ``is_sealed``: a checksum in the format covers all of it, so it cannot be made of two uploads.
+    """
 
     bytes: int
     sha256: str
     entries: int
     unpacked_bytes: int
+    is_sealed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ _REJECTED = {
     Action.ROLLBACK: "nothing was rolled back",
     Action.RESTART: "nothing was restarted",
 }
+STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, ErrorCode.SIGNATURE_MISSING})
+"""The upload goes on when what is missing arrives."""
 _ILL_STEPS = frozenset({StepName.HOOKS, StepName.TRIAL, StepName.RESTART, StepName.HEALTH})
 
 
@@ -43,7 +45,7 @@ def status_of(state: Deploy) -> Status:
         return Status.CANCELLED
     if state.fault is None:
         return Status.DEPLOYED
-    if state.fault.code is ErrorCode.TRUNCATED_UPLOAD:
+    if state.fault.code in STALLED:
         return Status.INCOMPLETE
     if state.fault_step in (StepName.PREFLIGHT, StepName.EXTRACT):
         return Status.REJECTED

@@ -7,30 +7,33 @@ wake-up and every rescan; events decide nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
+from dropdeploy.intake.memory import Judgement, Memory, Seen
 from dropdeploy.intake.names import (
     FORMATS,
     META,
     READY,
     SHA256,
+    SIDECARS,
     SIGNATURE,
     Archive,
     MarkerName,
     Unknown,
     meaning_of,
 )
+from dropdeploy.intake.provenance import Writing, follow
 from dropdeploy.model import (
     Action,
     Answer,
     App,
     ErrorCode,
+    Fate,
     Fault,
     Format,
     Marker,
     Upload,
-    Version,
 )
 
 _LOOK_AT_OPEN_S = (0.05, 1.0)
@@ -40,51 +43,13 @@ _ENDINGS = ", ".join(ending for ending, _ in FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Since when (monotonic seconds) these versions stand under a name."""
-
-    versions: tuple[Version | None, ...]
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What one look leaves for the next. ``short`` are uploads that turned out to be short when they were read;
-    ``news`` are names whose older result could not be taken down yet."""
-
-    seen: Mapping[str, Seen] = field(default_factory=dict)
-    order: Mapping[str, tuple[Upload | Marker, int]] = field(default_factory=dict)
-    short: Mapping[str, tuple[Upload, Fault]] = field(default_factory=dict)
-    news: frozenset[str] = frozenset()
-    count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What is to be done. ``uploads`` are in the order in which they became ready, as are ``markers``.
-
-    ``answers`` are uploads with the fault that is to be told instead of a deploy; ``fresh`` are names under which
-    something new appeared with this look: a result from before no longer speaks of it. ``look_again_s``: after so many
-    seconds the same files may amount to something else, event or not.
-    """
-
-    memory: Memory
-    uploads: tuple[Upload, ...] = ()
-    markers: tuple[Marker, ...] = ()
-    answers: tuple[tuple[Upload, Fault], ...] = ()
-    fresh: tuple[str, ...] = ()
-    is_held: bool = False
-    cancels: tuple[Entry, ...] = ()
-    look_again_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Look:
     """One look, with what its parts need."""
 
     app: App
     entries: Mapping[str, Entry]
     seen: Mapping[str, Seen]
+    written: Mapping[str, Writing]
     answered: Mapping[str, Answer]
     short: Mapping[str, tuple[Upload, Fault]]
     now: float
@@ -94,9 +59,7 @@ class _Look:
 
     def is_settled(self, entry: Entry) -> bool:
         """Closed, as far as can be known."""
-        if entry.closed is Closed.UNKNOWN:
-            return self.age(entry.name) >= self.app.settle_s
-        return entry.closed is Closed.YES
+        return _is_settled(entry, self.age(entry.name), self.app)
 
     def sidecar(self, name: str, ending: str) -> Entry | None:
         entry = self.entries.get(name + ending)
@@ -109,36 +72,39 @@ def judge(
     """Look at a listing. ``now`` is in seconds of a clock that never jumps."""
     entries = {entry.name: entry for entry in listing}
     seen = {entry.name: _see(entry, memory, now) for entry in listing}
-    look = _Look(app, entries, seen, answered, memory.short, now)
+    written = {
+        entry.name: follow(
+            memory.written.get(entry.name),
+            entry,
+            answered.get(entry.name),
+            is_closed=_is_settled(entry, now - seen[entry.name].since, app),
+        )
+        for entry in listing
+    }
+    look = _Look(app, entries, seen, written, answered, memory.short, now)
     verdicts = [(entry, _judge_entry(look, entry)) for entry in listing]
     ready = [found for _, found in verdicts if isinstance(found, Upload | Marker)]
     ordered, order, count = _in_order(ready, memory)
-    waits = [found.seconds for _, found in verdicts if isinstance(found, _Wait) and found.seconds is not None]
+    waits = [
+        found.seconds for _, found in verdicts if isinstance(found, _Wait | _Leaving) and found.seconds is not None
+    ]
     return Judgement(
         memory=Memory(
             seen=seen,
+            written=written,
             order=order,
             short={name: short for name, short in memory.short.items() if _is_still(look, short[0])},
             count=count,
         ),
         uploads=tuple(found for found in ordered if isinstance(found, Upload)),
         markers=tuple(found for found in ordered if isinstance(found, Marker)),
+        leaving=tuple(found.upload for _, found in verdicts if isinstance(found, _Leaving) and found.seconds is None),
         answers=tuple(found for _, found in verdicts if isinstance(found, tuple)),
         fresh=tuple(_fresh(look, memory, verdicts)),
         is_held=any(_marker(entry) is MarkerName.HOLD for entry in listing),
         cancels=tuple(entry for entry in listing if _marker(entry) is MarkerName.CANCEL),
         look_again_s=min(waits, default=None),
     )
-
-
-def remember_news(memory: Memory, names: frozenset[str]) -> Memory:
-    """These names' results could not be taken down: their uploads are being worked on."""
-    return replace(memory, news=names)
-
-
-def remember_short(memory: Memory, upload: Upload, fault: Fault) -> Memory:
-    """The upload was read to its end, and the end was missing."""
-    return replace(memory, short={**memory.short, upload.name: (upload, fault)})
 
 
 # --- one entry -----------------------------------------------------------------------------------------
@@ -154,6 +120,14 @@ class _Wait:
 @dataclass(frozen=True, slots=True)
 class _Nothing:
     """Not a request, or one that has its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving(_Nothing):
+    """It was deployed, and can be deleted: now, or ``seconds`` after what was done to it last."""
+
+    upload: Upload
+    seconds: float | None = None
 
 
 _Found = Upload | Marker | tuple[Upload, Fault] | _Wait | _Nothing
@@ -207,7 +181,11 @@ def _judge_directory(look: _Look, entry: Entry) -> _Found:
 
 def _judge_archive(look: _Look, entry: Entry, archive_format: Format) -> _Found:
     upload = _upload(look, entry, archive_format)
-    if _is_answered(look.answered.get(entry.name), upload):
+    answer = look.answered.get(entry.name)
+    is_deployed = answer is not None and answer.fate is Fate.GOES and answer.request.version == upload.version
+    if is_deployed and look.app.after == "delete":
+        return _leave(look, upload)
+    if _is_answered(answer, upload):
         return _Nothing()
     parts = [entry, *(part for _, part in _sidecars(look, entry.name))]
     unsettled = [part for part in parts if not look.is_settled(part)]
@@ -222,6 +200,16 @@ def _judge_archive(look: _Look, entry: Entry, archive_format: Format) -> _Found:
         if wanted and look.sidecar(entry.name, ending) is None:
             return _at_stall(look, upload, _missing_sidecar(entry.name, ending, code))
     return upload
+
+
+def _leave(look: _Look, upload: Upload) -> _Leaving:
+    """Clients set times, look again and send sidecars after the close, from far away long after the deploy.
+
+    A ``.ready`` that comes now asks for what was done already.
+    """
+    names = [upload.name, *(upload.name + ending for ending in SIDECARS)]
+    rest = look.app.settle_s - min(look.age(name) for name in names if name in look.entries)
+    return _Leaving(upload, rest if rest > 0 else None)
 
 
 def _judge_unsupported(look: _Look, entry: Entry) -> _Found:
@@ -283,6 +271,7 @@ def _upload(look: _Look, entry: Entry, upload_format: Format) -> Upload:
         entry.version,
         go.version if go is not None and look.is_settled(go) else None,
         tuple((ending, part.version) for ending, part in _sidecars(look, entry.name)),
+        look.written[entry.name].is_pieced and upload_format is not Format.DIRECTORY,
     )
 
 
@@ -300,6 +289,10 @@ def _is_answered(answer: Answer | None, upload: Upload) -> bool:
 def _is_still(look: _Look, upload: Upload) -> bool:
     entry = look.entries.get(upload.name)
     return entry is not None and entry.version == upload.version
+
+
+def _is_settled(entry: Entry, age_s: float, app: App) -> bool:
+    return age_s >= app.settle_s if entry.closed is Closed.UNKNOWN else entry.closed is Closed.YES
 
 
 def _see(entry: Entry, memory: Memory, now: float) -> Seen:

@@ -14,6 +14,7 @@ from dropdeploy.releases.deflate import DeflateErrors, deflate
 from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size, truncated
 
 PIECE = 1 << 20
+_XZ_TAIL = 256  # an index of one block and the footer take 40
 MEMORY = 128 << 20  # what zstd(1) grants by default; `xz -9` needs half of it
 
 _MAGIC = (
@@ -26,7 +27,13 @@ _MAGIC = (
 
 
 class Decoder:
-    """What every decoder does; itself it passes the bytes through."""
+    """What every decoder does; itself it passes the bytes through.
+
+    ``is_sealed``: one checksum, or one list of them, covers all that was fed. Members that follow each other are each
+    checked by themselves, and the first ones could be another upload's.
+    """
+
+    is_sealed = True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what ``data``, the next bytes, stands for. The iterator must be run to its end."""
@@ -38,6 +45,8 @@ class Decoder:
 
 class Plain(Decoder):
     """No compression. It is looked at once, for a compressed archive with a tar's name deserves a clear answer."""
+
+    is_sealed = False
 
     def __init__(self) -> None:
         self._is_begun = False
@@ -116,6 +125,7 @@ class _Members(Decoder):
             raise truncated(f"it ends in the middle of {self.noun}" if self._open else "it is empty")
         if self.padding and self._zeros % self.padding:
             raise truncated(f"it ends in the middle of the padding of {self.noun}")
+        self.is_sealed = self._count == 1
 
 
 class Gzip(_Members):
@@ -161,6 +171,24 @@ class Xz(_Members):
 
         super().__init__()
         self._lzma = lzma
+        self._tail = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See ``Decoder``."""
+        self._tail = (self._tail + data[-_XZ_TAIL:])[-_XZ_TAIL:]
+        return super().feed(data)
+
+    def finish(self) -> None:
+        """See ``Decoder``. Blocks are checked one by one, and the index (xz-file-format 1.1, 4) has no sum of them."""
+        super().finish()
+        is_checked = self._member.check not in (self._lzma.CHECK_NONE, self._lzma.CHECK_UNKNOWN)
+        self.is_sealed = self.is_sealed and is_checked and self._has_one_block()
+
+    def _has_one_block(self) -> bool:
+        """The stream ends with a footer of 12 bytes, whose second four tell the length of the index before it."""
+        stream = self._tail.rstrip(b"\0")  # the footer ends in "YZ", so what is stripped is padding
+        start = len(stream) - 12 - 4 * (int.from_bytes(stream[-8:-4], "little") + 1)
+        return start >= 0 and stream[start : start + 2] == b"\0\1"
 
     def start(self) -> None:
         """See ``_Members``."""

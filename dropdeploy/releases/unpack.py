@@ -110,7 +110,8 @@ def _unpacked(report: dict[str, object]) -> Unpacked:
     sha256 = str(report["sha256"])
     if sha256 and len(bytes.fromhex(sha256)) != 32:
         raise ValueError("not a SHA-256 digest")
-    return Unpacked(bytes=size, sha256=sha256, entries=entries, unpacked_bytes=unpacked)
+    is_sealed = report["is_sealed"] is True
+    return Unpacked(bytes=size, sha256=sha256, entries=entries, unpacked_bytes=unpacked, is_sealed=is_sealed)
 
 
 def _fault(report: dict[str, object]) -> Fault:

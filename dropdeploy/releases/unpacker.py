@@ -66,25 +66,32 @@ class Job:
 
 def run(job: Job, tree: Tree, on_read: Callable[[int], None]) -> dict[str, object]:
     """Do it; returns the fields of ``model.Unpacked``."""
-    size, sha256 = job.size, ""
+    size, sha256, is_sealed = job.size, "", True
     if job.format == "/":
         from dropdeploy.releases.directory import copy_directory  # noqa: PLC0415 - start-up time
 
         size = copy_directory(job.source, tree)
     else:
-        stream = Stream(job.source, size, decoder(job.format), job.tap, on_read)
+        decoding = decoder(job.format)
+        stream = Stream(job.source, size, decoding, job.tap, on_read)
         if job.format == ".zip":
             unpack_zip(job.source, size, stream, tree)
         else:
             unpack_tar(stream, tree)
-        sha256 = stream.sha256
+        sha256, is_sealed = stream.sha256, decoding.is_sealed
     if not tree.entries:
         hint = "look at what was packed"
         if job.strip and job.format != "/":
             hint = f"`strip = {job.strip}` drops names of no more than {job.strip} components; look at what was packed"
         raise Refusal(UNSUPPORTED, "the upload holds nothing to deploy", hint)
     tree.settle(job.beyond)
-    return {"bytes": size, "sha256": sha256, "entries": tree.entries, "unpacked_bytes": tree.bytes}
+    return {
+        "bytes": size,
+        "sha256": sha256,
+        "entries": tree.entries,
+        "unpacked_bytes": tree.bytes,
+        "is_sealed": is_sealed,
+    }
 
 
 def refusal_of(error: OSError | MemoryError, tree: Tree, staging: int) -> Refusal:

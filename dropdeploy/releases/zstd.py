@@ -69,6 +69,7 @@ class Zstd(Decoder):
             raise truncated("it ends in the middle of a zstd frame")
         if not self._frames:
             raise truncated("it is empty")
+        self.is_sealed = self._frames == 1 and self._has_checksum
 
     def _advance(self) -> bool:
         """A piece of the structure is complete: what comes next. True at the end of a frame with content."""

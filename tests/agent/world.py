@@ -109,8 +109,9 @@ class World:
 
     def configure(self, text: str = "", *, main: str = "", health: str = "") -> None:
         (self.config / "dropdeploy.toml").write_text(f'state = "{self.state}"\nbus = "embedded"\nrescan = "1h"\n{main}')
+        settle = "" if "settle" in text else 'settle = "50ms"\n'
         (self.config / "apps.d" / "myapp.toml").write_text(
-            f'root = "{self.root}"\ndrop = "{self.drop}"\n{text}\n'
+            f'{settle}root = "{self.root}"\ndrop = "{self.drop}"\n{text}\n'
             f'[health]\nurl = "unix:{self.socket}:/health"\ninterval = "200ms"\ntimeout = "4s"\n{health}\n'
             f'[embedded]\ncommand = ["{sys.executable}", "-SE", "app.py"]\nlisten = "{self.socket}"\n'
         )
@@ -172,7 +173,15 @@ class World:
         path = self.drop / f"{name}.result.toml"
         wait_for(path.name, path.exists)
         wait_for("end of the work", lambda: not (self.drop / f"{name}.deploying").exists())
-        return tomllib.loads(path.read_text())
+        result = tomllib.loads(path.read_text())
+        upload = self.drop / name
+        if result["status"] == "deployed" and upload.is_file() and not self.keeps_uploads:
+            wait_for(f"end of {name}", lambda: not upload.exists() or not path.exists())
+        return result
+
+    @property
+    def keeps_uploads(self) -> bool:
+        return 'after = "keep"' in (self.config / "apps.d" / "myapp.toml").read_text()
 
     def deploy(self, version: str, name: str = "", **behaviour: object) -> dict[str, Any]:
         """Upload a build and wait for its result."""

@@ -51,7 +51,11 @@ class Shop:
         self.site.result(name, timeout_s)
         wait_until(lambda: not self.path(f"{self.site.drop}/{name}.deploying").exists(), f"the end of {name}")
         self.site.sftp(f"get {name}.result.toml")
-        return tomllib.loads(self.box.path(f"/home/laptop/{name}.result.toml").read_text())
+        told = tomllib.loads(self.box.path(f"/home/laptop/{name}.result.toml").read_text())
+        upload = self.path(f"{self.site.drop}/{name}")
+        if told["status"] == "deployed":
+            wait_until(lambda: not upload.is_file(), f"{name} to be cleared away")
+        return told
 
     def dropped(self) -> list[str]:
         """What the uploader sees, but for what the agent wrote."""
@@ -114,6 +118,7 @@ def open_shop(server: Server, kind: str, name: str, config: str = "", units: Seq
     else:
         curl = ("curl", "-fsS", "--connect-to", "::127.0.0.1:3000")
         url, ending, timeout = "http://127.0.0.1:3000/health", ".zip", "4s"
+    config = config if "settle" in config else f'settle = "300ms"\n{config}'
     health = f'[health]\nurl = "{url}"\ninterval = "500ms"\ntimeout = "{timeout}"\n'
     site = server.add_app(name, config + "\n" + health, units)
     server.add_unit(site.unit, APPS.joinpath(kind, "app.service.in").read_text().replace("@APP@", name))

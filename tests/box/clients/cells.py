@@ -26,7 +26,20 @@ def uninterrupted(trial: Trial) -> str:
 
 
 def from_afar(trial: Trial) -> str:
-    """Over a long line. What a client still does to a file that it has closed comes when the deploy is far on."""
+    """Over a long line. What a client still does to a file that it has closed comes when the deploy is done.
+
+    rclone sets the times and looks again, a round trip for each: it must find the file, and be content.
+    """
+    parcel, cargo = trial.place.parcel(trial.build(1), trial.name, is_far=True)
+    with running(trial.place, trial.place.client.put(parcel)) as session:
+        session.finish()
+    trial.say_go()
+    trial.await_deployed(1, cargo, [1])
+    return "deployed"
+
+
+def from_afar_held(trial: Trial) -> str:
+    """The same, and it comes while the deploy is in progress."""
     place = trial.place
     with place.held():
         parcel, cargo = place.parcel(trial.build(1), trial.name, is_far=True)
@@ -206,6 +219,7 @@ Cell = Callable[[Trial], str]
 COLUMNS: dict[str, Cell] = {
     "uninterrupted": uninterrupted,
     "from-afar": from_afar,
+    "from-afar-held": from_afar_held,
     "killed": killed,
     "client-frozen": client_frozen,
     "server-frozen": server_frozen,

@@ -64,7 +64,7 @@ Match User {uploader}
 """
 
 
-FAR_S = 0.05
+FAR_S = 0.3
 FAR_HOST = f"""
 Host far
     HostName 127.0.0.1

@@ -25,7 +25,7 @@ class Parcel:
     """One upload to be made: ``source`` (on the laptop) is to become ``name`` in the drop directory.
 
     The last part of ``source`` is ``name``. ``start`` is the drop directory as the uploader sees it. ``rate`` is in
-    thousands of bytes a second, 0 for as fast as can be. ``is_far``: over a line of 0.1 s round trip.
+    thousands of bytes a second, 0 for as fast as can be. ``is_far``: over a line of 0.6 s round trip.
     """
 
     source: str

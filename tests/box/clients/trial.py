@@ -97,7 +97,8 @@ class Trial:
             assert not (drop / f"{self.name}.ready").exists()
         else:
             assert result["sha256"] == hashlib.sha256(cargo.contents[0]).hexdigest()
-            assert not (drop / self.name).exists()
+            wait_until(lambda: not (drop / self.name).exists(), "the end of the upload")
+            assert self.lived() == lived, "what a client does to an upload that is live brings no second deploy"
 
     def await_live(self, number: int) -> None:
         """The guard has seen this build live, and none since."""

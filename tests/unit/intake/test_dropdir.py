@@ -6,12 +6,15 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dropdeploy.intake import wholeness
-from dropdeploy.intake.dropdir import DropDirectory, HeldUpload, parse_meta
+from dropdeploy.intake.dropdir import DropDirectory
+from dropdeploy.intake.held import HeldUpload
 from dropdeploy.intake.listing import Closed, EntryKind
+from dropdeploy.intake.meta import parse_meta
 from dropdeploy.model import Accept, Action, App, ErrorCode, Fault, Format, Marker, Unpacked, Upload
 
 CONTENT = b"PK and so on"
@@ -163,7 +166,7 @@ async def test_clearing_away_a_deployed_archive_takes_its_sidecars(drop: DropDir
     for ending in (".sha256", ".sig", ".meta.toml", ".ready"):
         put(drop, f"build.zip{ending}")
     put(drop, "other.zip")
-    await drop.clear_away(upload, delete=True)
+    assert await drop.delete(upload)
     assert os.listdir(drop.path) == ["other.zip"]
 
 
@@ -171,7 +174,7 @@ async def test_clearing_away_never_takes_what_came_since(drop: DropDirectory) ->
     upload = put(drop, "build.zip")
     put(drop, "build.zip", b"PK newer")
     put(drop, "build.zip.ready")
-    await drop.clear_away(upload, delete=True)
+    assert not await drop.delete(upload)
     assert sorted(os.listdir(drop.path)) == ["build.zip", "build.zip.ready"]
 
 
@@ -185,7 +188,7 @@ async def test_other_times_or_modes_make_no_other_upload(drop: DropDirectory) ->
     (drop.path / "build.zip").chmod(0o600)
     now = await drop.as_it_is_now(upload, digest(b"PK"))
     assert now == replace(upload, version=wholeness.version_of((drop.path / "build.zip").stat()))
-    await drop.clear_away(now, delete=True)
+    assert await drop.delete(now)
     assert os.listdir(drop.path) == []
 
 
@@ -216,10 +219,40 @@ async def test_what_is_open_for_writing_is_another_upload(drop: DropDirectory) -
     assert await drop.as_it_is_now(upload, digest(b"PK")) == upload
 
 
+async def test_what_is_open_for_writing_is_not_deleted(drop: DropDirectory) -> None:
+    upload = put(drop, "build.zip", b"PK old")
+    put(drop, "build.zip.sha256")
+    with (drop.path / "build.zip").open("r+b") as file:  # as scp opens it, which has not written yet
+        assert not await drop.delete(upload)
+        file.write(b"PK new")
+    assert (drop.path / "build.zip").read_bytes() == b"PK new"
+    assert not await drop.delete(upload)
+    assert sorted(os.listdir(drop.path)) == ["build.zip", "build.zip.sha256"]
+
+
+async def test_who_opens_it_in_the_moment_of_its_deletion_gets_it_back(
+    drop: DropDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = put(drop, "build.zip", b"PK old")
+    rename, writers = os.rename, []
+
+    def open_and_rename(*names: Any, **directories: Any) -> None:
+        with pytest.raises(BlockingIOError):  # the lease makes it wait; this one will not
+            os.open(drop.path / "build.zip", os.O_WRONLY | os.O_NONBLOCK)
+        writers.append(names)
+        rename(*names, **directories)
+
+    monkeypatch.setattr(os, "rename", open_and_rename)
+    assert not await drop.delete(upload)
+    assert writers
+    assert os.listdir(drop.path) == ["build.zip"]
+    assert (drop.path / "build.zip").stat().st_ino == upload.version.inode
+
+
 async def test_a_failed_upload_stays_and_its_marker_goes(drop: DropDirectory) -> None:
     upload = put(drop, "build.zip")
     put(drop, "build.zip.ready")  # it came while the deploy was in progress
-    await drop.clear_away(upload, delete=False)
+    await drop.consume(upload)
     assert os.listdir(drop.path) == ["build.zip"]
 
 
@@ -229,10 +262,10 @@ async def test_a_directory_stays_and_a_newer_marker_too(drop: DropDirectory) -> 
     go = wholeness.version_of((drop.path / "site.ready").stat())
     upload = Upload("site", Format.DIRECTORY, wholeness.version_of((drop.path / "site").stat()), go=go)
     put(drop, "site.ready", b"again")
-    await drop.clear_away(upload, delete=True)
+    await drop.consume(upload)
     assert sorted(os.listdir(drop.path)) == ["site", "site.ready"]
     newer = Upload("site", Format.DIRECTORY, upload.version, wholeness.version_of((drop.path / "site.ready").stat()))
-    await drop.clear_away(newer, delete=True)
+    await drop.consume(newer)
     assert os.listdir(drop.path) == ["site"]
 
 
@@ -240,7 +273,7 @@ async def test_a_marker_is_consumed_once(drop: DropDirectory) -> None:
     put(drop, "rollback")
     first = wholeness.version_of((drop.path / "rollback").stat())
     put(drop, "rollback", b"20260101-000000")
-    await drop.clear_away(Marker("rollback", Action.ROLLBACK, first), delete=False)
+    await drop.consume(Marker("rollback", Action.ROLLBACK, first))
     assert os.listdir(drop.path) == ["rollback"]
 
 

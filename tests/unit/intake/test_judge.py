@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.intake.judge import Judgement, Memory, judge, remember_short
+from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
+from dropdeploy.intake.memory import Judgement, Memory, remember_short
 from dropdeploy.model import Accept, Action, Answer, App, ErrorCode, Fault, Format, Marker, Upload, Version
 
 APP = App("myapp", root=Path("/home/myapp"), drop=Path("/srv/drop/myapp"), unit="myapp.service")

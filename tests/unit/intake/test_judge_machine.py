@@ -16,8 +16,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dropdeploy.intake.judge import Judgement, Memory, judge, remember_short
+from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
+from dropdeploy.intake.memory import Judgement, Memory, remember_short
 from dropdeploy.model import Accept, Answer, App, ErrorCode, Fault, Upload, Version
 
 NAMES = ("a.zip", "b.tar.gz", "site", "notes.pdf")
