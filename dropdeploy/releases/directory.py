@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterator
 
 from dropdeploy.releases.copying import copy_data
-from dropdeploy.releases.refusal import CHANGED, UNREADABLE, Refusal, show, unsafe
+from dropdeploy.releases.refusal import CHANGED, UNREADABLE, Refusal, show, too_large, unsafe
 from dropdeploy.releases.removal import DIRECTORY_FLAGS
 from dropdeploy.releases.tree import MAX_DEPTH, Tree, set_time
 
@@ -59,7 +59,7 @@ def _mark(status: os.stat_result) -> int:
 
 def _check_depth(path: bytes, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise unsafe(f"entry {show(path)} is nested more than {MAX_DEPTH} directories deep", "upload a flatter tree")
+        raise too_large(f"entry {show(path)} is nested more than {MAX_DEPTH} directories deep", "upload a flatter tree")
 
 
 def _copy_level(fd: int, path: bytes, tree: Tree, depth: int) -> int:

@@ -206,17 +206,20 @@ class Tree:
     def _admit(self, name: bytes, size: int) -> None:
         """Count an entry, whether or not it is passed over later: a bomb stops early."""
         self.at = name
-        self._seen += 1
         self.bytes += size
-        if self._seen > self._max_entries:
-            raise too_large(
-                f"there are more than {self._max_entries} entries (max_entries); {show(name)} is one too many",
-                "leave out what the app does not need, or raise max_entries in the app's [accept] section",
-            )
+        self._count(name)
         if self.bytes > self._max_bytes:
             raise too_large(
                 f"unpacked it is larger than {show_size(self._max_bytes)} (max_unpacked): {show(name)} is too much",
                 "leave out what the app does not need, or raise max_unpacked in the app's [accept] section",
+            )
+
+    def _count(self, name: bytes) -> None:
+        self._seen += 1
+        if self._seen > self._max_entries:
+            raise too_large(
+                f"there are more than {self._max_entries} entries (max_entries); {show(name)} is one too many",
+                "leave out what the app does not need, or raise max_entries in the app's [accept] section",
             )
 
     def _parts(self, name: bytes, what: str = "") -> list[bytes]:
@@ -247,6 +250,7 @@ class Tree:
             try:
                 fd = os.open(base, DIRECTORY_FLAGS, dir_fd=parent)
             except FileNotFoundError:
+                self._count(name)  # a hundred may be made for the sake of one entry
                 os.mkdir(base, 0o755 | self._inherit, dir_fd=parent)
                 fd = os.open(base, DIRECTORY_FLAGS, dir_fd=parent)
             except OSError as error:
@@ -292,7 +296,7 @@ def _bad_name(name: bytes, parts: list[bytes], what: str) -> Refusal:
     if b".." in parts:
         return unsafe(f"{what} leaves the release" if is_leaving(b"", name) else f"{what} has '..' in its name")
     if len(parts) > MAX_DEPTH:
-        return unsafe(f"{what} is nested more than {MAX_DEPTH} directories deep", "pack a flatter tree")
+        return too_large(f"{what} is nested more than {MAX_DEPTH} directories deep", "pack a flatter tree")
     if b"\0" in name:
         return unsafe(f"{what} is not a valid path: it holds a zero byte")
     return unsafe(f"{what} is not a valid path: it is too long", "shorten the name")

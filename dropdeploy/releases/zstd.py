@@ -17,6 +17,8 @@ from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = b"\x2a\x4d\x18"  # after a byte from 0x50 to 0x5f
 _BLOCKS = 8  # a MiB decompressed, at most
+_LARGE_WINDOW = 64 << 20
+_LARGE_WINDOW_BLOCKS = 2  # `zstd --ultra -22` has the library keep 128 MiB: there is little left for what is on its way
 
 # What the bytes at hand are.
 _FRAME, _SKIPPED, _BLOCK, _BODY, _CHECKSUM = range(5)
@@ -33,6 +35,7 @@ class Zstd(Decoder):
         self._has_checksum = False
         self._frames = 0
         self._blocks = 0
+        self._most_blocks = _BLOCKS
         self._frame: zstandard.ZstdDecompressionObj | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -57,7 +60,7 @@ class Zstd(Decoder):
             if self._left:
                 continue
             ended = self._advance()
-            if ended or self._blocks == _BLOCKS:
+            if ended or self._blocks == self._most_blocks:
                 yield from self._decode(data[start:pos], is_end=ended)
                 start = pos
                 self._blocks = 0
@@ -122,6 +125,7 @@ class Zstd(Decoder):
                 f"the zstd frame needs {show_size(window)} of memory to unpack; {show_size(MEMORY)} are allowed",
                 "pack it without zstd's --long, or with --long=27 at most",
             )
+        self._most_blocks = _BLOCKS if window <= _LARGE_WINDOW else _LARGE_WINDOW_BLOCKS
         self._has_checksum = bool(flags & 4)
         self._frames += 1
         self._frame = zstandard.ZstdDecompressor(max_window_size=MEMORY).decompressobj()

@@ -80,7 +80,13 @@ def test_a_directory(copy: Copy) -> None:
     assert found["index.html"][2] == b"x" * 3_000_000
     assert (copy.root / "index.html").stat().st_mtime == 1_600_000_000
     assert stat.S_IMODE(copy.root.stat().st_mode) == 0o750
-    assert copy.done == {"bytes": 6_000_010, "sha256": "", "entries": 6, "unpacked_bytes": 6_000_010}
+    assert copy.done == {
+        "bytes": 6_000_010,
+        "sha256": "",
+        "entries": 6,
+        "unpacked_bytes": 6_000_010,
+        "is_sealed": True,
+    }
     inodes = {path.lstat().st_ino for path in copy.upload.iterdir()}
     assert all(path.lstat().st_ino not in inodes and path.lstat().st_nlink < 3 for path in copy.root.iterdir())
 
@@ -139,7 +145,7 @@ def test_too_deep(copy: Copy) -> None:
         path.mkdir()
     refusal = copy.run()
     assert isinstance(refusal, Refusal)
-    assert refusal.code == UNSAFE
+    assert refusal.code == TOO_LARGE
 
 
 def test_an_empty_directory(copy: Copy) -> None:
