@@ -187,7 +187,8 @@ class Answers:
         self._untold.pop(request.name, None)  # an older verdict on this name is of no interest any more
         trouble = await self.desk.tell(outcome)
         await self._drop.consume(request)
-        if trouble and isinstance(request, Upload) and self.given[request.name].fate is Fate.GOES:
+        answer = self.given.get(request.name)
+        if trouble and isinstance(request, Upload) and answer is not None and answer.fate is Fate.GOES:
             await self._drop.delete(request)  # at once: the result may need the room
         await self._releases.clear()
         if trouble:  # what was cleared away may have made the room that it needs
