@@ -53,7 +53,8 @@ class Shop:
         self.site.sftp(f"get {name}.result.toml")
         told = tomllib.loads(self.box.path(f"/home/laptop/{name}.result.toml").read_text())
         upload = self.path(f"{self.site.drop}/{name}")
-        if told["status"] == "deployed":
+        config = self.path(f"/etc/dropdeploy/apps.d/{self.site.name}.toml").read_text()
+        if told["status"] == "deployed" and 'after = "keep"' not in config:
             wait_until(lambda: not upload.is_file(), f"{name} to be cleared away")
         return told
 
