@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
@@ -31,16 +32,22 @@ class Stream:
         self._decoder = decoder
         self._tap = tap
         self._on_read = on_read
+        self._is_wanted = True
         self._pieces: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
 
     def __iter__(self) -> Iterator[bytes]:
         """Start, and yield the pieces in order; to be called once. What is refused is raised here."""
-        # A daemon, for a reader that refuses early leaves it waiting; the process ends with the refusal.
         threading.Thread(target=self._pump, name="stream", daemon=True).start()
-        while (piece := self._pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
+        try:
+            while (piece := self._pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:  # a reader that refuses early must not leave the thread waiting
+            self._is_wanted = False
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._pieces.get_nowait()
 
     def _pump(self) -> None:
         try:
@@ -50,6 +57,8 @@ class Stream:
                 self._copy_to_tap(data)
                 for piece in self._decoder.feed(data):
                     self._pieces.put(piece)
+                    if not self._is_wanted:
+                        return
             self._decoder.finish()
             self.sha256 = digest.hexdigest()
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -96,6 +97,32 @@ def test_an_upload_of_ten_thousand_directories(crowd: Crowd) -> None:
     started = crowd.started()
     waited = sorted(started["app001", file] - at for file, at in closed.items())
     assert waited[len(waited) // 2] < 0.25, waited
+
+
+def unpackers(crowd: Crowd) -> list[int]:
+    """The processes that unpack for this agent."""
+    assert crowd.process is not None
+    children = Path(f"/proc/{crowd.process.pid}/task/{crowd.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"releases.unpacker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_an_upload_that_takes_long_holds_up_no_other_app(crowd: Crowd) -> None:
+    """Its unpacker stands still for as long as the other app deploys, is told of, held, and rolled back."""
+    crowd.configure_many(2)
+    crowd.start()
+    crowd.upload("app000", tar({f"file-{number}": "x" for number in range(20_000)}), "large.tar.gz")
+    (unpacker,) = wait_for("unpacker", lambda: unpackers(crowd)) or []
+    os.kill(unpacker, signal.SIGSTOP)
+    assert not (crowd.drop_of("app000") / "large.tar.gz.result.toml").exists()
+    deploy(crowd, "app001")
+    deploy(crowd, "app001")
+    (crowd.drop_of("app001") / "hold").touch()
+    wait_for("hold", lambda: "held = true" in (crowd.drop_of("app001") / "status.toml").read_text())
+    (crowd.drop_of("app001") / "rollback").touch()
+    assert crowd.result_of("app001", "rollback")["status"] == "deployed"
+    assert not (crowd.drop_of("app000") / "large.tar.gz.result.toml").exists()
+    os.kill(unpacker, signal.SIGCONT)
+    assert crowd.result_of("app000", "large.tar.gz")["status"] == "deployed"
 
 
 # --- what befalls a drop directory ---

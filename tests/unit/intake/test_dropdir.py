@@ -161,6 +161,49 @@ async def test_checksums(drop: DropDirectory) -> None:
         assert (judged.code if isinstance(judged, Fault) else None) is code
 
 
+async def test_a_required_checksum_that_is_taken_away_is_missed(tmp_path: Path) -> None:
+    drop = make_drop(tmp_path, Accept(checksum="required"))
+    upload = put(drop, "build.zip")
+    put(drop, "build.zip.sha256")
+    held = await hold(drop, upload)
+    (drop.path / "build.zip.sha256").unlink()
+    judged = await held.judge(UNPACKED)
+    held.close()
+    assert isinstance(judged, Fault)
+    assert judged.code is ErrorCode.CHECKSUM_MISSING
+
+
+PIECED = {"is_pieced": True}
+
+
+@pytest.mark.parametrize(
+    ("how", "is_sealed", "sidecar", "is_taken"),
+    [
+        ({}, False, "", True),  # in one go: its own end is proof enough
+        (PIECED, True, "", True),  # the format's checksum covers all of it
+        (PIECED, False, "", False),
+        (PIECED, False, ".sha256", True),
+        (PIECED, False, ".ready", True),
+        (PIECED, False, ".meta.toml", False),
+    ],
+)
+async def test_what_was_written_in_pieces(
+    how: dict[str, bool], is_sealed: bool, sidecar: str, is_taken: bool, drop: DropDirectory
+) -> None:
+    upload = replace(put(drop, "build.tar"), **how)  # type: ignore[arg-type]
+    if sidecar:
+        put(drop, f"build.tar{sidecar}", UNPACKED.sha256.encode())
+    if sidecar == ".ready":
+        upload = replace(upload, go=upload.version)
+    held = await hold(drop, upload)
+    judged = await held.judge(replace(UNPACKED, is_sealed=is_sealed))
+    held.close()
+    assert isinstance(judged, Fault) is not is_taken
+    if isinstance(judged, Fault):
+        assert judged.code is ErrorCode.CHECKSUM_MISSING
+        assert "build.tar.sha256" in judged.hint
+
+
 async def test_clearing_away_a_deployed_archive_takes_its_sidecars(drop: DropDirectory) -> None:
     upload = put(drop, "build.zip")
     for ending in (".sha256", ".sig", ".meta.toml", ".ready"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import random
 import stat
+import subprocess
 import zipfile
 
 import pytest
+import zstandard
 
 from dropdeploy.releases.refusal import CORRUPT, TOO_LARGE, TRUNCATED, UNSAFE, UNSUPPORTED, Refusal
 from tests.unit.releases.archives import END, Bench, compressed, member, padded, sample_tar, sample_zip, zipped
@@ -166,3 +169,34 @@ def test_data_that_is_not_a_multiple_of_the_block(bench: Bench) -> None:
     data = os.urandom(1000)
     assert bench.unpacked(member(b"x", data) + END)["x"][2] == data
     assert len(padded(data)) == 1024
+
+
+def test_what_one_checksum_covers_is_sealed(bench: Bench) -> None:
+    """And may be written in pieces. Members or blocks with a checksum each could come of two builds."""
+    tar = sample_tar()
+    blocks = lzma_blocks(tar)
+    unsummed = zstandard.ZstdCompressor(write_checksum=False).compress(tar)
+    sealed = {
+        (".tar.gz", compressed(tar, ".tar.gz")): True,
+        (".tar.gz", compressed(tar[:512], ".tar.gz") + compressed(tar[512:], ".tar.gz")): False,
+        (".tar.bz2", compressed(tar, ".tar.bz2")): True,
+        (".tar.bz2", compressed(tar[:512], ".tar.bz2") + compressed(tar[512:], ".tar.bz2")): False,
+        (".tar.xz", compressed(tar, ".tar.xz")): True,
+        (".tar.xz", compressed(tar, ".tar.xz") + bytes(8)): True,
+        (".tar.xz", lzma.compress(tar, check=lzma.CHECK_NONE)): False,
+        (".tar.xz", blocks): False,
+        (".tar.zst", compressed(tar, ".tar.zst")): True,
+        (".tar.zst", unsummed): False,
+        (".tar.zst", compressed(tar[:512], ".tar.zst") + compressed(tar[512:], ".tar.zst")): False,
+        (".tar", tar): False,
+        (".zip", sample_zip()): True,
+    }
+    for (format_, whole), is_sealed in sealed.items():
+        bench.unpacked(whole, format_)
+        assert bench.done["is_sealed"] is is_sealed, (format_, len(whole))
+
+
+def lzma_blocks(data: bytes) -> bytes:
+    """One stream of several blocks, as xz(1) makes it with threads."""
+    command = ["xz", "--block-size=1024", "--stdout"]
+    return subprocess.run(command, input=data, check=True, stdout=subprocess.PIPE).stdout
