@@ -58,19 +58,21 @@ def zst(window_log: int, frames: int = 1) -> bytes:
 
 
 def xz() -> bytes:
-    """As `xz -9` asks, made with little effort."""
-    return lzma.compress(tar_of(72), filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 64 * MIB}])
+    """As `xz -9` asks, made with little effort: from pieces of 4 KiB."""
+    size = 66 * MIB
+    tar = header(b"large", size=size) + PIECE[:4096] * (size // 4096) + END
+    return lzma.compress(tar, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 64 * MIB}])
 
 
 def gz() -> bytes:
     packer = zlib.compressobj(1, wbits=31)
-    return packer.compress(tar_of(48)) + packer.flush()
+    return packer.compress(tar_of(16)) + packer.flush()
 
 
 def a_name_for_each() -> bytes:
     """Many links, whose targets have to be kept to the end."""
     deep = b"/".join([b"d" * 40] * 40)
-    links = (header(b"%s/%d" % (b"x" * 60, n), b"2", link=(b"t%d/" % n) + b"t" * 90) for n in range(40_000))
+    links = (header(b"%s/%d" % (b"x" * 60, n), b"2", link=(b"t%d/" % n) + b"t" * 90) for n in range(15_000))
     return header(deep[:90]) + b"".join(links) + END
 
 
@@ -79,12 +81,12 @@ CASES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "zstd --ultra -22, twice": (".tar.zst", lambda: zst(27, frames=2)),
     "xz -9": (".tar.xz", xz),
     "gzip": (".tar.gz", gz),
-    "bzip2": (".tar.bz2", lambda: bz2.compress(tar_of(8))),
-    "tar": (".tar", lambda: tar_of(48)),
+    "bzip2": (".tar.bz2", lambda: bz2.compress(tar_of(3))),
+    "tar": (".tar", lambda: tar_of(32)),
     "tar of links": (".tar", a_name_for_each),
-    "zip": (".zip", lambda: zipped([("large", PIECE * 48, stat.S_IFREG | 0o644)], zipfile.ZIP_DEFLATED)),
-    "bomb": (".tar.gz", lambda: zlib.compress(header(b"zeros", size=200 * MIB) + bytes(200 * MIB) + END, 9, wbits=31)),
-    "bomb of bzip2": (".tar.bz2", lambda: bz2.compress(header(b"zeros", size=100 * MIB) + bytes(100 * MIB) + END)),
+    "zip": (".zip", lambda: zipped([("large", PIECE * 16, stat.S_IFREG | 0o644)], zipfile.ZIP_DEFLATED)),
+    "bomb": (".tar.gz", lambda: zlib.compress(header(b"zeros", size=64 * MIB) + bytes(64 * MIB) + END, 9, wbits=31)),
+    "bomb of bzip2": (".tar.bz2", lambda: bz2.compress(header(b"zeros", size=32 * MIB) + bytes(32 * MIB) + END)),
 }
 
 
