@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,31 @@ def test_all_is_written() -> None:
     assert len(os.read(reading, 10_000)) == 4000
     os.close(reading)
     os.close(writing)
+
+
+@pytest.fixture
+def btrfs(tmp_path: Path) -> Iterator[Path]:
+    """A file system that shares blocks."""
+    image, place = tmp_path / "image", tmp_path / "btrfs"
+    if os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("needs root and btrfs-progs")
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    place.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_blocks_are_shared_where_the_file_system_can(btrfs: Path) -> None:
+    (btrfs / "source").write_bytes(os.urandom(8 << 20))
+    os.sync()
+    before = os.statvfs(btrfs).f_bfree
+    with (btrfs / "source").open("rb") as source, (btrfs / "target").open("wb") as target:
+        assert copy_data(source.fileno(), target.fileno(), 8 << 20) == 8 << 20
+    os.sync()
+    assert (before - os.statvfs(btrfs).f_bfree) * os.statvfs(btrfs).f_bsize < 1 << 20
+    assert (btrfs / "target").read_bytes() == (btrfs / "source").read_bytes()
+    assert (btrfs / "target").stat().st_ino != (btrfs / "source").stat().st_ino
