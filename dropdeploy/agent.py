@@ -34,6 +34,7 @@ from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
+from dropdeploy.report.courier import Courier
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.status import status_line
 from dropdeploy.slots import Slots
@@ -79,6 +80,7 @@ class Agent:
         self._units = units
         self._probe = HttpHealth()
         self._slots = Slots(config.settings.concurrency)
+        self._courier = Courier(history, self._app_named, units.start)
         self._watcher = Watcher(asyncio.get_running_loop(), self._wake, self._watches_lost)
         self._watching = asyncio.Lock()
         self._lost = asyncio.Event()
@@ -104,7 +106,12 @@ class Agent:
         logger.info("watching for uploads for %s", self._named(), extra=about(Kind.READY))
         tasks = [
             asyncio.create_task(work)
-            for work in (self._keep_watching(), self._reload_when_asked(), self._keep_watchdog())
+            for work in (
+                self._keep_watching(),
+                self._reload_when_asked(),
+                self._keep_watchdog(),
+                self._courier.run(),
+            )
         ]
         try:
             await self._stopping.wait()
@@ -123,7 +130,15 @@ class Agent:
         desk = Desk(app.drop, app.keep_results)
         releases = AppReleases(root=app.root, group=app.group, shared=app.shared, strip=app.strip, accept=app.accept)
         ports = Ports(self._units, self._probe, releases, drop, self._history, retention.choose)
-        answers = Answers(app, self._history, releases, drop, desk, changed=self._tell_status)
+        answers = Answers(
+            app,
+            self._history,
+            releases,
+            drop,
+            desk,
+            changed=self._tell_status,
+            concluded=lambda outcome: self._courier.wake(),
+        )
         lane = Lane(
             app, ports=ports, drop=drop, answers=answers, slots=self._slots, rescan_s=self._config.settings.rescan_s
         )
@@ -135,6 +150,9 @@ class Agent:
         await running.lane.close(GRACE_S)
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
+
+    def _app_named(self, name: str) -> App | None:
+        return next((app for app in self._config.apps if app.name == name), None)
 
     def _wake(self, name: str) -> None:
         running = self._running.get(name)

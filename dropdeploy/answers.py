@@ -37,6 +37,7 @@ from dropdeploy.model import (
     Upload,
 )
 from dropdeploy.report.desk import Desk
+from dropdeploy.report.notice import channels_for
 from dropdeploy.report.status import AppNow
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Answers:
         desk: Desk,
         *,
         changed: Callable[[], None],
+        concluded: Callable[[Outcome], None],
     ) -> None:
         self.app = app
         self.desk = desk
@@ -77,6 +79,7 @@ class Answers:
         self._drop = drop
         self._changed = changed  # called whenever `now` is another one
         self._untold: dict[str, Unreported] = {}
+        self._concluded = concluded  # called once for each verdict, when it is committed
 
     @property
     def now(self) -> AppNow:
@@ -102,7 +105,8 @@ class Answers:
     async def record(self, outcome: Outcome, request: Upload | Marker, healthy: dict[str, bool]) -> None:
         """Commit a verdict and tell it. ``healthy`` is what was proved of releases."""
         answer = self._answer(outcome, request)
-        conclude = partial(History.conclude, outcome=outcome, answer=answer, healthy=healthy)
+        channels = channels_for(self.app.notify, outcome.status)
+        conclude = partial(History.conclude, outcome=outcome, answer=answer, healthy=healthy, channels=channels)
         has_told = False
         while True:
             try:
@@ -116,6 +120,7 @@ class Answers:
                     has_told = True
                 await asyncio.sleep(AGAIN_S)
         self.given[request.name] = answer
+        self._concluded(outcome)
         await self._tell(outcome, request)
 
     async def refuse_unrecorded(self, request: Upload | Marker, fault: Fault) -> None:

@@ -1,24 +1,14 @@
-"""Asks an app over HTTP how it is, until it is healthy or its time is over. The only user of aiohttp's client.
-
-The status line decides. Bodies are not waited for, redirects are not followed, the environment's proxies are not asked,
-and each attempt has a connection of its own: one that was opened to the old process would still be answered by it.
-"""
+"""Asks an app over HTTP how it is, until it is healthy or its time is over."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-import aiohttp
-
-from dropdeploy import __version__
-from dropdeploy.config.address import HttpTarget, parse_health_url
+from dropdeploy.config.address import parse_health_url
 from dropdeploy.config.quantity import show_seconds
+from dropdeploy.http_client import Client, Exchange
 from dropdeploy.model import HealthCheck, HealthReport
 
 FIRST_PAUSE_S = 0.05
@@ -26,10 +16,6 @@ FIRST_PAUSE_S = 0.05
 GROWTH = 1.1
 """Each pause is so much longer than the one before, up to the check's interval: an app that took ten seconds to boot
 is seen one second late at worst, and until then it was asked some thirty times."""
-
-# A body is taken for politeness only: a server that is cut off while it writes one logs an error.
-_BODY_PATIENCE_S = 0.1
-_BODY_BYTES = 64 * 1024
 
 _MAX_LOCATION = 100
 
@@ -59,8 +45,8 @@ class HttpHealth:
         target = parse_health_url(check.url)
         if target is None:
             return HealthReport(False, 0, 0.0, detail=f"{check.url} is no URL that can be asked")
-        async with _open_session(target) as session:
-            return await _Check(session, target, check, is_same_run).run()
+        async with Client(target) as client:
+            return await _Check(client, check, is_same_run).run()
 
 
 class _Check:
@@ -68,13 +54,11 @@ class _Check:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        target: HttpTarget,
+        client: Client,
         check: HealthCheck,
         is_same_run: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._session = session
-        self._target = target
+        self._client = client
         self._check = check
         self._is_same_run = is_same_run
         self._now = asyncio.get_running_loop().time
@@ -134,7 +118,7 @@ class _Check:
         began = self._now()
         self._attempts += 1
         bound_s = min(self._check.attempt_timeout_s, remaining_s)
-        answer = await _get(self._session, self._target, self._check.host, bound_s)
+        answer = await _get(self._client, self._check.host, bound_s)
         if answer.status in self._check.status:
             is_same = await self._is_same_run()
             did = answer.did if is_same else f"{answer.did} from another run of the unit"
@@ -182,82 +166,14 @@ def _count(attempts: int) -> str:
 # --- one attempt ---------------------------------------------------------------------------------------
 
 
-def _open_session(target: HttpTarget) -> aiohttp.ClientSession:
-    connector: aiohttp.BaseConnector
-    if target.socket:
-        connector = aiohttp.UnixConnector(target.socket, force_close=True)
-    else:
-        connector = aiohttp.TCPConnector(force_close=True, use_dns_cache=False)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"dropdeploy/{__version__}", "Connection": "close"},
-        timeout=aiohttp.ClientTimeout(total=None),  # asyncio.timeout bounds: aiohttp rounds its own up to whole seconds
-        trust_env=False,
-    )
-    # From 3.10 on aiohttp asks again when the server drops a request, even on a fresh connection: that would hide what
-    # is to be seen. aiohttp's own test client switches it off in this way, there is no other.
-    if hasattr(session, "_retry_connection"):
-        session._retry_connection = False
-    return session
+async def _get(client: Client, host: str, bound_s: float) -> _Answer:
+    # Each attempt on a connection of its own: one that was opened to the old process would still be answered by it.
+    exchange = await client.get({"Host": host} if host else {}, bound_s)
+    return _Answer(exchange.did + _describe_redirect(exchange), exchange.status)
 
 
-async def _get(session: aiohttp.ClientSession, target: HttpTarget, host: str, bound_s: float) -> _Answer:
-    headers = {"Host": host} if host else {}
-    try:
-        async with asyncio.timeout(bound_s):
-            response = await session.get(target.url, headers=headers, allow_redirects=False)
-    except TimeoutError:
-        return _Answer(f"did not answer within {show_seconds(bound_s)}")
-    except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a host that no name can be
-        return _Answer(_describe(error))
-    try:
-        await _take_body(response)
-    finally:
-        response.close()
-    return _Answer(f"answered {response.status}{_describe_redirect(response)}", response.status)
-
-
-async def _take_body(response: aiohttp.ClientResponse) -> None:
-    taken = 0
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
-        async with asyncio.timeout(_BODY_PATIENCE_S):
-            while taken < _BODY_BYTES and (chunk := await response.content.readany()):
-                taken += len(chunk)
-
-
-def _describe_redirect(response: aiohttp.ClientResponse) -> str:
-    location = response.headers.get("Location", "")
-    if not 300 <= response.status < 400 or not location or not location.isprintable():
+def _describe_redirect(exchange: Exchange) -> str:
+    location = exchange.headers.get("location", "")
+    if not 300 <= (exchange.status or 0) < 400 or not location or not location.isprintable():
         return ""
     return f" (a redirect to {location[:_MAX_LOCATION]})"
-
-
-def _describe(error: Exception) -> str:
-    """What the server did, or what kept us from it, in the past tense: "refused the connection"."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = error.certificate_error
-        return f"had a certificate that is not trusted ({getattr(reason, 'verify_message', '') or reason})"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _describe_no_connection(error.os_error)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return "did not answer in HTTP"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return "closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientOSError) and error.errno in (errno.ECONNRESET, errno.EPIPE):
-        return "closed the connection without an answer"
-    return f"could not be asked ({error or type(error).__name__})"
-
-
-def _describe_no_connection(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"did not answer in TLS ({(error.reason or 'no handshake').replace('_', ' ').lower()})"
-    if isinstance(error, socket.gaierror):
-        return "had a host name that is not known"
-    reasons = {
-        errno.ECONNREFUSED: "refused the connection",
-        errno.ENOENT: "had no socket",
-        errno.EACCES: "was out of reach: the agent's user may not use the socket",
-    }
-    return reasons.get(error.errno or 0, f"could not be reached ({error.strerror or error})")

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,8 +32,8 @@ T = TypeVar("T")
 HISTORY_NAME = "history.db"
 """The database's name in the state directory."""
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA = (
+    """
 CREATE TABLE deploys (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     app      TEXT NOT NULL,
@@ -56,8 +56,20 @@ CREATE TABLE answered (
     app TEXT NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, reopens INTEGER NOT NULL, deploy INTEGER NOT NULL,
     PRIMARY KEY (app, name)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE outbox (          -- verdicts that somebody is still to be told
+    deploy INTEGER NOT NULL, app TEXT NOT NULL,
+    channel TEXT NOT NULL,     -- webhook | email
+    tries   INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (deploy, channel)
+) WITHOUT ROWID;
+""",
+)
+"""Each version of the schema is a change of the one before it, and its number is the database's ``user_version``: what
+an older version wrote is brought up step by step. A step that was released is never edited."""
 
+SCHEMA_VERSION = len(SCHEMA)
 
 ANSWERS_KEPT = 1000
 """For so many names an app remembers what it answered. A name is not forgotten because its file is gone: a drop
@@ -91,6 +103,16 @@ class Unreported:
 
     request: Upload | Marker
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A verdict that somebody is to be told, by ``channel`` ("webhook" or "email"); ``tries`` failed."""
+
+    deploy: int
+    app: str
+    channel: str
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +210,11 @@ class History:
         """Take back a deploy that touched nothing and has no verdict: its upload will be judged anew."""
         self._db.execute("DELETE FROM deploys WHERE id = ? AND status IS NULL", (deploy,))
 
-    def conclude(self, outcome: Outcome, answer: Answer, healthy: Mapping[str, bool]) -> None:
-        """Write the verdict, what it proved of releases' health, and that the request has its answer; all or none."""
+    def conclude(
+        self, outcome: Outcome, answer: Answer, healthy: Mapping[str, bool], channels: Sequence[str] = ()
+    ) -> None:
+        """Write the verdict, what it proved of releases' health, that the request has its answer, and by which
+        channels it is to be told; all or none."""
         with self._transaction():
             self._db.execute(
                 "UPDATE deploys SET status = ?, outcome = ?, intent = NULL WHERE id = ?",
@@ -201,6 +226,10 @@ class History:
                 "DELETE FROM answered WHERE app = ? AND deploy <= "
                 "(SELECT deploy FROM answered WHERE app = ? ORDER BY deploy DESC LIMIT 1 OFFSET ?)",
                 (outcome.app, outcome.app, ANSWERS_KEPT),
+            )
+            self._db.executemany(
+                "INSERT OR IGNORE INTO outbox (deploy, app, channel) VALUES (?, ?, ?)",
+                [(outcome.id, outcome.app, channel) for channel in channels],
             )
 
     def _remember_releases(self, outcome: Outcome, healthy: Mapping[str, bool]) -> None:
@@ -255,6 +284,23 @@ class History:
     def reported(self, deploy: int) -> None:
         """The result file is on disk and the upload is cleared away."""
         self._db.execute("UPDATE deploys SET reported = 1 WHERE id = ?", (deploy,))
+
+    # --- the outbox ---
+
+    def pending(self) -> tuple[Pending, ...]:
+        """What is to be told next: of each app and channel the oldest verdict."""
+        rows = self._db.execute("SELECT min(deploy), app, channel, tries FROM outbox GROUP BY app, channel")
+        return tuple(Pending(*row) for row in rows)
+
+    def count_try(self, pending: Pending) -> None:
+        """It was tried once more, in vain."""
+        self._db.execute(
+            "UPDATE outbox SET tries = tries + 1 WHERE deploy = ? AND channel = ?", (pending.deploy, pending.channel)
+        )
+
+    def take_out(self, pending: Pending) -> None:
+        """It was told, or will not be."""
+        self._db.execute("DELETE FROM outbox WHERE deploy = ? AND channel = ?", (pending.deploy, pending.channel))
 
     # --- what the agent asks ---
 
@@ -324,23 +370,25 @@ class History:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, read_only: bool) -> None:
-    """Set the database up, make its tables if it is new, and see that it is sound."""
+    """Set the database up, see that it is sound, and make the tables that it lacks."""
     db.execute("PRAGMA busy_timeout = 5000")
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version in (0, SCHEMA_VERSION) and not read_only:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    if version == 0 and not read_only:
-        db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif version != SCHEMA_VERSION:
+    # The commands may be newer than the agent that runs, and read what it writes as it is.
+    if version > SCHEMA_VERSION or (version == 0 and read_only):
         raise UnfitHistoryError(
             f"{path} has schema {version}, this dropdeploy knows {SCHEMA_VERSION}", f"schema-{version}"
         )
-    elif not read_only:
+    if read_only:
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    if version > 0:
         # What is wrong is found now, and not in the middle of a deploy. It takes 1 ms for each 100 deploys or so.
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise UnfitHistoryError(f"{path} is damaged: {found}", "damaged")
+    for number, change in enumerate(SCHEMA[version:], version + 1):
+        db.executescript(f"BEGIN; {change} PRAGMA user_version = {number}; COMMIT;")
 
 
 def is_damage(error: Exception) -> bool:

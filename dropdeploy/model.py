@@ -200,6 +200,20 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Notify:
+    """``[notify]``: who is told the result, beside the uploader. Off where ``webhook`` and ``email`` are empty.
+
+    ``secret_file`` holds the key that a webhook's body is signed with. ``on``: of these verdicts.
+    """
+
+    webhook: str = ""
+    format: str = "json"  # json | slack | discord | ntfy
+    secret_file: Path | None = None
+    email: tuple[str, ...] = ()
+    on: tuple[Status, ...] = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedUnit:
     """``[embedded]``: the unit's definition where the agent's own supervisor runs it.
 
@@ -236,7 +250,7 @@ class App:
     health: HealthCheck = field(default_factory=HealthCheck)
     trial: TrialCheck = field(default_factory=TrialCheck)
     hooks: Hooks = field(default_factory=Hooks)
-    webhook: str = ""
+    notify: Notify = field(default_factory=Notify)
     embedded: EmbeddedUnit | None = None
 
 

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "restart": "dropdeploy.cli.asking:restart",
     "hold": "dropdeploy.cli.holding:hold",
     "unhold": "dropdeploy.cli.holding:unhold",
+    "notify-mail": "dropdeploy.cli.notify_mail",
     "demo": "dropdeploy.cli.demo",
     "init": "dropdeploy.cli.init",
     "completion": "dropdeploy.cli.completion",

@@ -15,6 +15,7 @@ from dropdeploy.cli.check_paths import (
     check_group,
     check_lease,
     check_link,
+    check_notify,
     check_root,
     check_shared,
     check_signers,
@@ -24,6 +25,7 @@ from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import standard_output
 from dropdeploy.config.directory import check_paths, read_config
 from dropdeploy.model import App, Bus, Config, Fault, UnitState
+from dropdeploy.report.notice import MAIL_UNIT
 
 States = Mapping[str, UnitState | Fault]
 
@@ -59,8 +61,12 @@ def _find(directory: Path) -> Iterator[Finding]:
     for app in config.apps:
         for app_check in APP_CHECKS:
             yield from app_check(app, ground)
-        if app.unit in states:
-            yield _unit_finding(app, states[app.unit])
+        yield from (_unit_finding(app, unit, states[unit]) for unit in units_of(app) if unit in states)
+
+
+def units_of(app: App) -> tuple[str, ...]:
+    """The units that must be there for this app."""
+    return (app.unit, *([MAIL_UNIT.format(1)] if app.notify.email else []))
 
 
 def _states(config: Config) -> States | Finding:
@@ -72,7 +78,7 @@ def _states(config: Config) -> States | Finding:
 
     async def ask() -> States:
         async with SystemdUnits("user" if config.settings.bus is Bus.USER else "system") as units:
-            return {app.unit: await units.inspect(app.unit) for app in config.apps}
+            return {unit: await units.inspect(unit) for app in config.apps for unit in units_of(app)}
 
     try:
         return asyncio.run(ask())
@@ -80,20 +86,20 @@ def _states(config: Config) -> States | Finding:
         return Finding(Level.FAIL, "bus", str(error))
 
 
-def _unit_finding(app: App, state: UnitState | Fault) -> Finding:
+def _unit_finding(app: App, unit: str, state: UnitState | Fault) -> Finding:
     if isinstance(state, Fault):
         return Finding(Level.FAIL, app.name, state.message, state.hint)
     match state.load_state:
         case "loaded":
-            return Finding(Level.OK, app.name, f"{app.unit} is there ({state.active_state}, {state.sub_state})")
+            return Finding(Level.OK, app.name, f"{unit} is there ({state.active_state}, {state.sub_state})")
         case "not-found":
             mend = "install it and `systemctl daemon-reload`, or name another with `unit`"
-            return Finding(Level.FAIL, app.name, f"there is no unit {app.unit}", mend)
+            return Finding(Level.FAIL, app.name, f"there is no unit {unit}", mend)
         case "masked":
-            return Finding(Level.FAIL, app.name, f"{app.unit} is masked", f"`systemctl unmask {app.unit}`")
+            return Finding(Level.FAIL, app.name, f"{unit} is masked", f"`systemctl unmask {unit}`")
         case other:
-            mend = f"`systemctl status {app.unit}` says why"
-            return Finding(Level.FAIL, app.name, f"{app.unit} could not be loaded ({other})", mend)
+            mend = f"`systemctl status {unit}` says why"
+            return Finding(Level.FAIL, app.name, f"{unit} could not be loaded ({other})", mend)
 
 
 MACHINE_CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (check_user, check_state, check_agent)
@@ -106,4 +112,5 @@ APP_CHECKS: tuple[Callable[[App, Ground], Iterator[Finding]], ...] = (
     check_drop,
     check_lease,
     check_signers,
+    check_notify,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dropdeploy.cli.check_machine import Ground
 from dropdeploy.cli.findings import Finding, Level
+from dropdeploy.cli.notify_mail import SENDMAIL_PLACES
 from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.listing import Closed
 from dropdeploy.intake.wholeness import take_lease
@@ -99,6 +100,16 @@ def check_signers(app: App, ground: Ground) -> Iterator[Finding]:
         yield Finding(Level.FAIL, app.name, f"{signers} cannot be read", "see ssh-keygen(1), ALLOWED SIGNERS")
     if shutil.which("ssh-keygen") is None:
         yield Finding(Level.FAIL, app.name, "ssh-keygen is not installed", "`apt install openssh-client`")
+
+
+def check_notify(app: App, ground: Ground) -> Iterator[Finding]:
+    """What a notice needs beside a receiver."""
+    secret = app.notify.secret_file
+    if secret is not None and not os.access(secret, os.R_OK):
+        mend = "make one that the agent may read: `openssl rand -hex 32`, mode 0640, group dropdeploy"
+        yield Finding(Level.FAIL, app.name, f"{secret} cannot be read", mend)
+    if app.notify.email and shutil.which("sendmail", path=SENDMAIL_PLACES) is None:
+        yield Finding(Level.FAIL, app.name, "there is no sendmail for `notify.email`", "`apt install dma`, for one")
 
 
 def _writable(app: App, path: Path, also: int = 0) -> Finding:

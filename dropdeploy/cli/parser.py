@@ -68,6 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_app(_add(commands, "hold", "let uploads wait"))
     _add_app(_add(commands, "unhold", "let uploads that waited go on"))
 
+    mail = _add(commands, "notify-mail", "mail the result of a deploy as [notify] says (dropdeploy-mail@.service)")
+    mail.add_argument("deploy", metavar="DEPLOY", type=_count, help="the deploy's number in the history")
+    mail.add_argument("--print", action="store_true", help="print the mail, and do not send it")
+
     demo = _add(commands, "demo", "the whole story on this machine: no root, no systemd needed")
     demo.add_argument("--keep", action="store_true", help="leave it running afterwards, to be played with")
     completion = _add(commands, "completion", "print the completions of this command for a shell")

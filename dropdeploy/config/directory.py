@@ -126,7 +126,5 @@ def not_built_yet(config: Config, directory: Path) -> tuple[Mistake, ...]:
         file = directory / APPS_DIRECTORY / f"{app.name}.toml"
         if app.strategy is Strategy.HANDOVER:
             wanted.append((file, "strategy", app.strategy.value))
-        if app.webhook:
-            wanted.append((file, "notify.webhook", app.webhook))
     message = "not available in this version of dropdeploy yet; leave it out"
     return tuple(Mistake(str(file), key, f'"{value}"', message) for file, key, value in wanted)

@@ -17,8 +17,10 @@ from dropdeploy.model import (
     EmbeddedUnit,
     HealthCheck,
     Hooks,
+    Notify,
     OnFailure,
     Settings,
+    Status,
     Strategy,
     TrialCheck,
 )
@@ -29,10 +31,14 @@ APPS_DIRECTORY = "apps.d"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key with one value: the model's field that it fills, and how it is read."""
+    """A key with one value: the model's field that it fills, and how it is read.
+
+    ``is_secret``: the value is not shown, even where it is a mistake.
+    """
 
     fills: str
     read: Reader
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,19 @@ HOOKS = Table(
     fills="hooks",
 )
 
+NOTIFY = Table(
+    Notify,
+    {
+        # Whoever knows the address of a Slack or Discord webhook may write there.
+        "webhook": Key("webhook", values.webhook_url, is_secret=True),
+        "format": Key("format", values.word("json", "slack", "discord", "ntfy")),
+        "secret_file": Key("secret_file", values.path_or_off),
+        "email": Key("email", values.mail_addresses),
+        "on": Key("on", values.choices(Status)),
+    },
+    fills="notify",
+)
+
 EMBEDDED = Table(
     EmbeddedUnit,
     {
@@ -139,7 +158,7 @@ APP = Table(
         "health": HEALTH,
         "trial": TRIAL,
         "hooks": HOOKS,
-        "notify": Table(lambda webhook="": webhook, {"webhook": Key("webhook", values.webhook_url)}, fills="webhook"),
+        "notify": NOTIFY,
         "embedded": EMBEDDED,
     },
 )

@@ -98,6 +98,9 @@ def _read_app(source: SourceText, settings: Settings) -> tuple[App | None, list[
     if app.strategy is Strategy.HANDOVER and "@" in app.unit:
         message = 'expected a unit without "@": strategy = "handover" runs releases as its instances'
         mistakes.append(Mistake(source.path, "unit", _show(app.unit), message))
+    if app.notify.email and settings.bus is Bus.EMBEDDED:
+        message = 'not with bus = "embedded": mail is sent by a unit of systemd\'s, dropdeploy-mail@.service'
+        mistakes.append(Mistake(source.path, "notify.email", _show(list(app.notify.email)), message))
     is_described = app.embedded is not None or any(
         mistake.key.partition(".")[0] in ("embedded", "") for mistake in mistakes
     )
@@ -129,7 +132,8 @@ def _read_table(
         elif isinstance(known, Key):
             result = known.read(value)
             if isinstance(result, Expected):
-                mistakes.append(Mistake(file, name, _show(value), f"expected {result.text}"))
+                shown = "" if known.is_secret else _show(value)
+                mistakes.append(Mistake(file, name, shown, f"expected {result.text}"))
             else:
                 fields[known.fills] = result
         elif isinstance(value, Mapping):

@@ -25,6 +25,8 @@ _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(?P<at>@(?P<instance>[A-Za-z0-9:_.\\
 _MAX_UNIT_NAME = 255
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _HOST_HEADER = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+# Addresses in use, and a local user's name. What RFC 5321 quotes is left out; "-" first would be an option.
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._%+=-]*(@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -155,6 +157,35 @@ def word(*options: str) -> Reader:
     return read
 
 
+def choices(options: type[_Choice]) -> Reader:
+    """Some of an enumeration's values, as its members in its order; a lone one need not stand in an array."""
+    quoted = ", ".join(f'"{option}"' for option in options)
+    expected = f"some of {quoted}"
+
+    def read(value: object) -> tuple[_Choice, ...] | Expected:
+        found = value if isinstance(value, list) else [value]
+        for entry in found:
+            if not isinstance(entry, str):
+                return _wrong_type(expected, entry)
+            if entry not in list(options):
+                return Expected(f'{expected}, found "{entry}"')
+        return tuple(option for option in options if option in found) or Expected(expected)
+
+    return read
+
+
+def mail_addresses(value: object) -> tuple[str, ...] | Expected:
+    """Addresses that mail(1) would take; a lone one need not stand in an array, and empty means off."""
+    expected = 'mail addresses such as ["ops@example.com"]'
+    found = [] if value == "" else value if isinstance(value, list) else [value]
+    for entry in found:
+        if not isinstance(entry, str):
+            return _wrong_type(expected, entry)
+        if not _MAIL_ADDRESS.fullmatch(entry):
+            return Expected(f'{expected}, found "{entry}"')
+    return tuple(found)
+
+
 def text_that(is_right: Callable[[str], object], expected: str, *, can_be_empty: bool = True) -> Reader:
     """A string of a certain form; an empty one, where it can be, means "off" or "the default"."""
 
@@ -196,6 +227,11 @@ def absolute_path(value: object) -> Path | Expected:
     if ".." in parts:
         return Expected(f'{expected}, without ".."')
     return Path("/", *parts) if parts else Expected('an absolute path such as "/home/myapp", not "/" itself')
+
+
+def path_or_off(value: object) -> Path | Expected | None:
+    """As ``absolute_path``; empty is None."""
+    return None if value == "" else absolute_path(value)
 
 
 def shared_entries(value: object) -> tuple[str, ...] | Expected:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dropdeploy import history as history_module
-from dropdeploy.history import History, HistoryError, HistoryThread, UnfitHistoryError
+from dropdeploy import record
+from dropdeploy.history import SCHEMA, History, HistoryError, HistoryThread, Pending, UnfitHistoryError
 from dropdeploy.model import Action, Answer, Format, Marker, Outcome, Status, Upload, Version
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
@@ -138,10 +139,61 @@ def test_a_newer_schema_is_not_touched(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(UnfitHistoryError, match="has schema 99, this dropdeploy knows 1") as refused:
+    with pytest.raises(UnfitHistoryError, match="has schema 99, this dropdeploy knows 2") as refused:
         History(path)
     assert refused.value.mark == "schema-99"
     assert path.read_bytes() == before
+
+
+def test_a_history_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with sqlite3.connect(path) as db:
+        db.executescript(f"{SCHEMA[0]} PRAGMA user_version = 1;")
+        row = ("myapp", "deploy", "b.zip", NOW.isoformat(), record.dump(outcome(1)))
+        db.execute(
+            "INSERT INTO deploys (app, action, upload, started, status, request, outcome) "
+            "VALUES (?, ?, ?, ?, 'deployed', '{}', ?)",
+            row,
+        )
+    db.close()
+    before = History(path, read_only=True)  # the command is newer than the agent that still runs
+    assert before.outcome(1) == outcome(1)
+    before.close()
+    for _ in range(2):
+        history = History(path)
+        assert history.outcome(1) == outcome(1)
+        assert history.pending() == ()
+        history.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    db.close()
+
+
+def test_a_step_up_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "history.db"
+    History(path).close()
+    steps = (*SCHEMA, "CREATE TABLE third (x); CREATE TABLE deploys (x);")
+    monkeypatch.setattr(history_module, "SCHEMA", steps)
+    monkeypatch.setattr(history_module, "SCHEMA_VERSION", len(steps))
+    with pytest.raises(HistoryError, match="already exists"):
+        History(path)
+    monkeypatch.undo()
+    history = History(path)
+    assert history._db.execute("SELECT name FROM sqlite_master WHERE name = 'third'").fetchall() == []
+    history.close()
+
+
+def test_the_oldest_verdict_of_each_app_and_channel_is_told_first(history: History) -> None:
+    numbers = [history.begin("myapp", Action.DEPLOY, UPLOAD, NOW) for _ in range(3)]
+    for number in numbers:
+        history.conclude(outcome(number), Answer(UPLOAD), {}, ["webhook", "email"])
+    first = Pending(numbers[0], "myapp", "webhook")
+    assert set(history.pending()) == {first, Pending(numbers[0], "myapp", "email")}
+    history.count_try(first)
+    assert Pending(numbers[0], "myapp", "webhook", 1) in history.pending()
+    history.take_out(first)
+    assert Pending(numbers[1], "myapp", "webhook") in history.pending()
+    assert Pending(numbers[0], "myapp", "email") in history.pending()
 
 
 def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:

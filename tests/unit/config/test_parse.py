@@ -16,9 +16,11 @@ from dropdeploy.model import (
     EmbeddedUnit,
     HealthCheck,
     Hooks,
+    Notify,
     OnFailure,
     RateLimit,
     Settings,
+    Status,
     Strategy,
     TrialCheck,
 )
@@ -77,6 +79,10 @@ after_live = []
 timeout = "10min"
 [notify]
 webhook = ""
+format = "json"
+secret_file = ""
+email = []
+on = ["deployed", "rolled-back", "failed", "rejected", "incomplete", "superseded", "cancelled"]
 """
 
 
@@ -182,6 +188,9 @@ def test_each_key_fills_its_field() -> None:
         timeout = "5min"
         [notify]
         webhook = "https://hooks.example.com/x"
+        format = "slack"
+        secret_file = "/etc/secret"
+        on = ["failed", "rolled-back"]
         [embedded]
         command = ["node", "server.js"]
         listen = "127.0.0.1:8080"
@@ -211,7 +220,12 @@ def test_each_key_fills_its_field() -> None:
                 HealthCheck("unix:/run/app.sock:/health", "www.example.com", (200, 204), 1.0, 30.0, 2.0, 2, 10.0),
                 TrialCheck("web-trial@.service", "unix:/run/trial.sock:/health", 60.0),
                 Hooks(("web-migrate@.service",), ("web-warm@.service", "web-tell@.service"), 300.0),
-                "https://hooks.example.com/x",
+                Notify(
+                    "https://hooks.example.com/x",
+                    "slack",
+                    Path("/etc/secret"),
+                    on=(Status.ROLLED_BACK, Status.FAILED),
+                ),
                 EmbeddedUnit(("node", "server.js"), "127.0.0.1:8080", (("NODE_ENV", "production"),)),
             ),
         ),
@@ -230,6 +244,18 @@ def test_apps_stand_in_order_of_name_and_drop_below_the_common_parent() -> None:
 
 def test_a_bom_and_crlf_are_no_mistakes() -> None:
     assert config(myapp="\ufeffkeep = 3\r\nstrip = 1\r\n").apps[0].keep == 3
+
+
+def test_mail_is_sent_by_a_unit_of_systemds() -> None:
+    assert config(myapp='[notify]\nemail = "ops@example.com"').apps[0].notify.email == ("ops@example.com",)
+    (mistake,) = mistakes('bus = "embedded"', a='[notify]\nemail = ["root"]\n[embedded]\ncommand = ["true"]')
+    assert mistake.startswith('apps.d/a.toml: notify.email = ["root"]: not with bus = "embedded"')
+
+
+def test_the_address_of_a_webhook_is_not_shown() -> None:
+    assert mistakes(a='[notify]\nwebhook = "ftp://hooks.example.com/token"') == [
+        "apps.d/a.toml: notify.webhook: expected a URL that begins with http:// or https://"
+    ]
 
 
 def test_an_embedded_table_is_no_mistake_on_another_bus() -> None:
@@ -277,7 +303,7 @@ def test_a_mistake_has_its_parts() -> None:
         ("[helth]\nurl = ''", 'helth: unknown key, did you mean "health"?'),
         (
             "[notify]\nqqq = [1]",
-            "notify.qqq = [1]: unknown key, known here are webhook",
+            "notify.qqq = [1]: unknown key, known here are webhook, format, secret_file, email, on",
         ),
         ("'a b' = 1", '"a b" = 1: unknown key, known here are root, drop, unit'),
         ("health = 3", "health = 3: expected a table, [health], found an integer"),
