@@ -268,7 +268,7 @@ async def open_units(config: Config) -> RunningUnits:
     """Whoever runs the units, as ``bus`` says. Raises UnavailableError."""
     bus = config.settings.bus
     if bus is Bus.EMBEDDED:
-        embedded = EmbeddedUnits(embedded_definitions(config))
+        embedded = EmbeddedUnits(embedded_definitions(config), state=config.settings.state)
         await embedded.open()
         return embedded
     # The bindings are megabytes, and need not be installed where the supervisor is the embedded one.

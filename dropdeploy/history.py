@@ -363,6 +363,27 @@ class History:
         )
         return tuple(record.load(Outcome, told) for (told,) in rows)
 
+    def changes(self) -> int:
+        """Another number whenever somebody else has written."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def decided_to(self) -> int:
+        """Up to this number every deploy has its verdict."""
+        (number,) = self._db.execute(
+            "SELECT coalesce((SELECT min(id) - 1 FROM deploys WHERE reported = 0 AND status IS NULL), "
+            "(SELECT max(id) FROM deploys), 0)"
+        ).fetchone()
+        return int(number)
+
+    def outcomes_after(self, deploy: int, app: str | None = None) -> tuple[Outcome, ...]:
+        """The verdicts of all deploys with greater numbers, oldest first."""
+        rows = self._db.execute(
+            "SELECT outcome FROM deploys WHERE id > ? AND outcome IS NOT NULL AND app = coalesce(?, app) ORDER BY id",
+            (deploy, app),
+        )
+        return tuple(record.load(Outcome, told) for (told,) in rows)
+
     def outcome(self, deploy: int) -> Outcome | None:
         """One verdict by its number."""
         row = self._db.execute("SELECT outcome FROM deploys WHERE id = ? AND outcome IS NOT NULL", (deploy,)).fetchone()

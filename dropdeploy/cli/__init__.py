@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "dropdeploy.cli.status",
     "history": "dropdeploy.cli.history",
     "releases": "dropdeploy.cli.releases",
+    "logs": "dropdeploy.cli.logs",
     "deploy": "dropdeploy.cli.asking:deploy",
     "rollback": "dropdeploy.cli.asking:rollback",
     "restart": "dropdeploy.cli.asking:restart",

@@ -21,9 +21,13 @@ _COMMIT_CELLS = 12  # enough to tell commits apart
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Print what was deployed, newest first."""
+    """Print what was deployed, newest first; or, following, oldest first and then what comes."""
     config = load(asked.config)
     app = find_app(config, asked.app).name if asked.app else None
+    if asked.follow:
+        from dropdeploy.cli.history_follow import follow  # noqa: PLC0415 - only then
+
+        return follow(config, app, asked.limit, is_json=asked.json)
     with open_history(config) as history:
         outcomes = history.outcomes(app, asked.limit) if history else ()
     output = standard_output()
@@ -39,28 +43,34 @@ def run(asked: argparse.Namespace) -> int:
 
 def history_table(outcomes: tuple[Outcome, ...], width: int | None, paint: Paint | None = None) -> list[str]:
     """One row a deploy; ``paint`` colours a status."""
-    columns = (
+    has_several_apps = len({outcome.app for outcome in outcomes}) > 1
+    rows = [history_row(outcome, has_app=has_several_apps) for outcome in outcomes]
+    return table(history_columns(paint), rows, width)
+
+
+def history_columns(paint: Paint | None = None) -> tuple[Column, ...]:
+    """The columns of ``history_row``."""
+    return (
         Column("ID", is_number=True),
-        Column("WHEN", least=16),
+        Column("WHEN", least=16, goes=1),
         Column("APP"),
         Column("WHAT", least=12),
-        Column("RELEASE", least=15),
+        Column("RELEASE", least=15, goes=3),
         Column("STATUS", least=11, paint=paint),
-        Column("TOOK", is_number=True, goes=1),
-        Column("COMMIT", goes=2),
-        Column("BY", goes=3),
-        Column("ERROR"),
+        Column("TOOK", is_number=True, goes=4),
+        Column("COMMIT", goes=5),
+        Column("BY", goes=6),
+        Column("ERROR", least=14, goes=2),
     )
-    has_several_apps = len({outcome.app for outcome in outcomes}) > 1
-    return table(columns, [_row(outcome, has_several_apps) for outcome in outcomes], width)
 
 
-def _row(outcome: Outcome, has_several_apps: bool) -> tuple[str, ...]:
+def history_row(outcome: Outcome, *, has_app: bool) -> tuple[str, ...]:
+    """What the history's table tells of one deploy."""
     meta = dict(outcome.meta)
     return (
         str(outcome.id),
         show_time(outcome.started),
-        outcome.app if has_several_apps else "",
+        outcome.app if has_app else "",
         plain(outcome.upload) if outcome.action is Action.DEPLOY else outcome.action,
         outcome.release,
         outcome.status,

@@ -44,8 +44,17 @@ def build_parser() -> argparse.ArgumentParser:
     history = _add(commands, "history", "what was deployed, newest first", json=True)
     _add_app(history, is_optional=True)
     history.add_argument("--limit", metavar="N", type=_count, default=20, help="show so many (default: 20)")
+    history.add_argument(
+        "--follow", "-f", action="store_true", help="go on with what comes, oldest first, until Ctrl-C"
+    )
     releases = _add(commands, "releases", "the releases of an app on disk", json=True)
     _add_app(releases)
+
+    logs = _add(commands, "logs", "what the app has logged since it was restarted", json=True)
+    _add_app(logs)
+    logs.add_argument("deploy", metavar="DEPLOY", nargs="?", type=_count, help="since this deploy, up to the next one")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until Ctrl-C")
+    logs.add_argument("--lines", "-n", metavar="N", type=_count, help="the last N (default: 100; of a DEPLOY all)")
 
     deploy = _add(commands, "deploy", "upload a build and watch it go live", json=True)
     _add_app(deploy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,6 +68,12 @@ class Screen:
     def mark(self, mark: str, otherwise: str) -> str:
         """``mark`` where the stream's encoding has it."""
         return mark if self.has_marks else otherwise
+
+    def wait(self, pause_s: float) -> bool:
+        """Let so many seconds pass; False, at once, when whoever read has gone (poll(2): POLLERR, POLLHUP)."""
+        poll = select.poll()
+        poll.register(self.stream.fileno(), 0)
+        return not poll.poll(pause_s * 1000)
 
     def line(self, text: str = "") -> None:
         """Write one line, at once."""

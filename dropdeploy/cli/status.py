@@ -78,11 +78,11 @@ def _table(told: list[Told], screen: Screen) -> list[str]:
         Column("APP"),
         Column("LIVE", least=15),
         Column("HEALTH", least=9, paint=lambda text: paint_health(text, screen)),
-        Column("SINCE", is_number=True, goes=2),
-        Column("NOW", least=12),
-        Column("LAST", least=12, paint=lambda text: paint_status(text, screen)),
-        Column("WHEN", is_number=True, goes=1),
-        Column("WHAT", goes=3),
+        Column("SINCE", is_number=True, goes=4),
+        Column("NOW", least=12, goes=1),
+        Column("LAST", least=12, goes=2, paint=lambda text: paint_status(text, screen)),
+        Column("WHEN", is_number=True, goes=3),
+        Column("WHAT", goes=5),
     )
     now = datetime.now(UTC)
     return table(columns, [_row(app, now) for app in told], screen.width)

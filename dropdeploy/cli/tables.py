@@ -27,8 +27,32 @@ class Column:
     paint: Paint | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns a table has, and how wide they are; rows may still come."""
+
+    columns: tuple[Column, ...]
+    places: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    def titles(self) -> str:
+        """The line above the rows."""
+        plain = [Column(column.title, column.is_number) for column in self.columns]
+        return _line(plain, [column.title for column in self.columns], self.widths)
+
+    def line(self, row: Sequence[str]) -> str:
+        """One row; what is too wide is cut."""
+        return _line(self.columns, [row[place] for place in self.places], self.widths)
+
+
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
-    """The lines of a table: titles, then rows. Columns that are empty in every row are left out.
+    """The lines of a table: titles, then rows."""
+    layout = lay_out(columns, rows, width)
+    return [layout.titles(), *map(layout.line, rows)]
+
+
+def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None) -> Layout:
+    """A layout for rows like these. Columns that are empty in every row are left out.
 
     The widest columns are cut, with an ellipsis, until the lines fit ``width`` cells (None: any length will do).
     """
@@ -42,15 +66,10 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int |
         if columns[last].goes == 0:
             break
         used.remove(last)
-    columns, rows = [columns[at] for at in used], [[row[at] for at in used] for row in rows]
     widths = [wanted[at] for at in used]
     if width is not None:
         widths = _fit(widths, [least[at] for at in used], width)
-    titles = [Column(column.title, column.is_number) for column in columns]
-    return [
-        _line(titles, [column.title for column in columns], widths),
-        *(_line(columns, row, widths) for row in rows),
-    ]
+    return Layout(tuple(columns[at] for at in used), tuple(used), tuple(widths))
 
 
 def cells(text: str) -> int:

@@ -15,6 +15,7 @@ from typing import Final, Self
 from dropdeploy.model import EmbeddedUnit, Fault, UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.guardian import Guardian
+from dropdeploy.units.logfile import LogFile, log_path
 from dropdeploy.units.procfs import releases_in_path, releases_of_processes
 from dropdeploy.units.service import STOP_S, Service
 
@@ -26,9 +27,13 @@ BOOT_PATIENCE_S: Final = 3.0
 
 
 class EmbeddedUnits:
-    """The port ``Units`` on processes of the agent's own. They have ``stop_s`` between SIGTERM and SIGKILL."""
+    """The port ``Units`` on processes of the agent's own. They have ``stop_s`` between SIGTERM and SIGKILL.
 
-    def __init__(self, definitions: Definitions, *, stop_s: float = STOP_S) -> None:
+    What they print is kept in files below ``state``, where there is one.
+    """
+
+    def __init__(self, definitions: Definitions, *, stop_s: float = STOP_S, state: Path | None = None) -> None:
+        self._state = state
         self._stop_s = stop_s
         self._guardian = Guardian()
         self._services: dict[str, Service] = {}
@@ -58,7 +63,10 @@ class EmbeddedUnits:
         for unit, (definition, directory) in definitions.items():
             service = self._services.get(unit)
             if service is None:
-                self._services[unit] = Service(unit, definition, directory, self._guardian, stop_s=self._stop_s)
+                keep = LogFile(log_path(self._state, unit)).append if self._state is not None else None
+                self._services[unit] = Service(
+                    unit, definition, directory, self._guardian, stop_s=self._stop_s, keep=keep
+                )
             else:
                 service.definition, service.directory = definition, directory
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import select
 import subprocess
 import tempfile
@@ -134,3 +135,21 @@ def _run(command: list[str]) -> tuple[bytes, str]:
             process.kill()
         complaints.seek(0)
         return bytes(answer), complaints.read(4096).decode("utf-8", "replace").strip()
+
+
+def why_unreadable(unit: str, *, is_user: bool) -> tuple[str, ...]:
+    """Why whoever runs this may not read the unit's journal, and what to do; empty when they may."""
+    command = ["journalctl", "--no-pager", f"--{'user-' if is_user else ''}unit={unit}", "--lines=1", "--output=cat"]
+    try:
+        _, complaint = _run(command)
+    except TimeoutError:
+        return ()  # it is slow: whoever asks will see
+    except FileNotFoundError:
+        return ("the journal cannot be read: journalctl is not installed",)
+    if not any(words in complaint for words in _NOT_PERMITTED):
+        return ()
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return (
+        f"the journal of {unit} may not be read by {user}: run this as root,",
+        f"or join the group that may, `usermod --append --groups systemd-journal {user}`, and log in anew",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 LINE_CHARS: Final = 2_000
@@ -23,9 +24,13 @@ def clean_line(text: str) -> str:
 
 
 class OutputRing:
-    """The last KEPT_LINES lines of a process' output, counted from the first one ever printed."""
+    """The last KEPT_LINES lines of a process' output, counted from the first one ever printed.
 
-    def __init__(self) -> None:
+    ``keep`` is given each line too.
+    """
+
+    def __init__(self, keep: Callable[[str], None] | None = None) -> None:
+        self._keep = keep
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._count = 0
         self._partial = b""
@@ -51,8 +56,11 @@ class OutputRing:
 
     def append(self, line: str) -> None:
         """A whole line."""
-        self._lines.append(clean_line(line))
+        cleaned = clean_line(line)
+        self._lines.append(cleaned)
         self._count += 1
+        if self._keep is not None:
+            self._keep(cleaned)
 
     def since(self, cursor: int, lines: int) -> list[str]:
         """The last lines, at most so many, after ``cursor``."""

@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -44,12 +44,19 @@ class Service:
     """
 
     def __init__(
-        self, unit: str, definition: EmbeddedUnit, directory: Path, guardian: Guardian, *, stop_s: float = STOP_S
+        self,
+        unit: str,
+        definition: EmbeddedUnit,
+        directory: Path,
+        guardian: Guardian,
+        *,
+        stop_s: float = STOP_S,
+        keep: Callable[[str], None] | None = None,
     ) -> None:
         self.unit = unit
         self.definition = definition
         self.directory = directory
-        self.output = OutputRing()
+        self.output = OutputRing(keep)
         self._guardian = guardian
         self._stop_s = stop_s
         self._lock = asyncio.Lock()

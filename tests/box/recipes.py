@@ -75,6 +75,7 @@ SERVER = Recipe(
         # apps, and clients that upload
         "nodejs",
         "curl",
+        "dma",
         "lftp",
         "rclone",
         "rsync",

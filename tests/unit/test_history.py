@@ -196,6 +196,23 @@ def test_the_oldest_verdict_of_each_app_and_channel_is_told_first(history: Histo
     assert Pending(numbers[0], "myapp", "email") in history.pending()
 
 
+def test_verdicts_that_come_in_another_order_than_deploys_begin(history: History, tmp_path: Path) -> None:
+    reader = History(tmp_path / "history.db", read_only=True)
+    assert reader.decided_to() == 0
+    slow, quick = (history.begin("myapp", Action.DEPLOY, UPLOAD, NOW) for _ in range(2))
+    changes = reader.changes()
+    history.conclude(outcome(quick), Answer(UPLOAD), {})
+    assert reader.changes() != changes
+    assert reader.changes() == reader.changes()
+    assert reader.decided_to() == slow - 1
+    assert [told.id for told in reader.outcomes_after(slow - 1)] == [quick]
+    history.conclude(outcome(slow), Answer(UPLOAD), {})
+    assert reader.decided_to() == quick
+    assert [told.id for told in reader.outcomes_after(slow - 1, "myapp")] == [slow, quick]
+    assert reader.outcomes_after(slow - 1, "other") == ()
+    reader.close()
+
+
 def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="to read it, be root or the agent's user"):
         History(tmp_path / "history.db", read_only=True)
