@@ -36,6 +36,12 @@ RECEIVER = textwrap.dedent("""
     HTTPServer(("127.0.0.1", 8099), Handler).serve_forever()
 """)
 
+COUNT = """
+import sqlite3
+history = sqlite3.connect("/var/lib/dropdeploy/history.db")
+print(history.execute("SELECT count(*) FROM outbox").fetchone()[0])
+"""
+
 
 @pytest.fixture(scope="module")
 def shop(own_server: Server) -> Shop:
@@ -110,14 +116,7 @@ def test_an_illness_is_told_to_the_webhook_and_by_mail(shop: Shop) -> None:
     assert text is not None
     assert bad["error"]["message"] in text.get_content()
     assert bad["error"]["log"].splitlines()[-1] in text.get_content()
-    outbox = shop.box.run(
-        "sh",
-        "-c",
-        "cd /; python3 - <<'E'\nimport sqlite3\n"
-        "print(sqlite3.connect('/var/lib/dropdeploy/history.db').execute("
-        "'select count(*) from outbox').fetchone()[0])\nE",
-    ).out
-    assert outbox == "0\n"
+    wait_until(lambda: shop.box.run("python3", "-c", COUNT).out == "0\n", "the end of the outbox")
 
 
 def test_the_apps_log_since_a_deploy(shop: Shop) -> None:
