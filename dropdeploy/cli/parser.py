@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_app(history, is_optional=True)
     history.add_argument("--limit", metavar="N", type=_count, default=20, help="show so many (default: 20)")
     history.add_argument(
-        "--follow", "-f", action="store_true", help="go on with what comes, oldest first, until Ctrl-C"
+        "-f", "--follow", action="store_true", help="go on with what comes, oldest first, until Ctrl-C"
     )
     releases = _add(commands, "releases", "the releases of an app on disk", json=True)
     _add_app(releases)
@@ -53,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     logs = _add(commands, "logs", "what the app has logged since it was restarted", json=True)
     _add_app(logs)
     logs.add_argument("deploy", metavar="DEPLOY", nargs="?", type=_count, help="since this deploy, up to the next one")
-    logs.add_argument("--follow", "-f", action="store_true", help="go on with what comes, until Ctrl-C")
-    logs.add_argument("--lines", "-n", metavar="N", type=_count, help="the last N (default: 100; of a DEPLOY all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    logs.add_argument("-n", "--lines", metavar="N", type=_count, help="the last N (default: 100; of a DEPLOY all)")
 
     deploy = _add(commands, "deploy", "upload a build and watch it go live", json=True)
     _add_app(deploy)
