@@ -25,8 +25,8 @@ const LIMIT_MS = milliseconds("DRAIN_SEC", 25);
 const PARKED = "LISTEN_FDS_CJS_PARKED";
 
 const wanted = process.env.PORT === undefined ? null : Number(process.env.PORT);
-const isWorker = process.env.NODE_UNIQUE_ID !== undefined; // of a cluster, which opens descriptors in its primary
-const owner = isWorker ? process.ppid : process.pid;
+const cluster = isMainThread && process.env.LISTEN_FDS ? require("node:cluster") : { isWorker: false };
+const owner = cluster.isWorker ? process.ppid : process.pid; // a worker's listen() is carried out by its primary
 const passed = isMainThread && Number(process.env.LISTEN_PID) === owner ? Number(process.env.LISTEN_FDS) || 0 : 0;
 
 function milliseconds(name, otherwise) {
@@ -247,7 +247,6 @@ function stopWorkers() {
 }
 
 function lead() {
-  const cluster = require("node:cluster");
   // Round robin would have the primary accept connections for workers that are about to end.
   cluster.schedulingPolicy = cluster.SCHED_NONE;
   const fork = cluster.fork;
@@ -270,5 +269,5 @@ if (passed > 0) {
   net.Server.prototype.listen = listenOnPassed;
   process.emit = emitOrDrain;
   diagnostics.subscribe("http.server.request.start", onRequest);
-  if (!isWorker) lead();
+  if (!cluster.isWorker) lead();
 }

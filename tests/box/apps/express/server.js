@@ -18,10 +18,19 @@ app.get("/health", (request, response) => {
   }
   response.send("fine\n");
 });
+// Half of the answer comes at once.
+app.get("/slow", (request, response) => {
+  response.write("slow ");
+  setTimeout(() => response.end(process.cwd()), 1000 * (behaviour.slow_s ?? 1.5));
+});
 
 setTimeout(() => {
   app.listen(process.env.PORT, "127.0.0.1", () => console.log("listening"));
 }, 1000 * (behaviour.boot_s ?? 0));
 if (behaviour.crash_after_s) {
   setTimeout(() => process.abort(), 1000 * behaviour.crash_after_s);
+}
+if (behaviour.hangs) {
+  process.on("SIGTERM", () => console.log("no, thanks"));
+  setInterval(() => {}, 1000);
 }

@@ -30,4 +30,10 @@ def health():
     return "fine\n"
 
 
+@app.get("/slow")
+def slow():
+    time.sleep(behaviour.get("slow_s", 1.5))
+    return os.getcwd()
+
+
 print("listening", flush=True)

@@ -1,0 +1,1 @@
+../../../../contrib/apps/python/main.py
