@@ -1,4 +1,5 @@
 // An Express app, as ill as behaviour.json says.
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import express from "express";
 
@@ -29,6 +30,10 @@ setTimeout(() => {
 }, 1000 * (behaviour.boot_s ?? 0));
 if (behaviour.crash_after_s) {
   setTimeout(() => process.abort(), 1000 * behaviour.crash_after_s);
+}
+if (behaviour.leaks) {
+  // A child that keeps the listening socket open, and never accepts.
+  spawn("sleep", ["1d"], { detached: true, stdio: ["ignore", "ignore", "ignore", 3] }).unref();
 }
 if (behaviour.hangs) {
   process.on("SIGTERM", () => console.log("no, thanks"));
