@@ -14,6 +14,9 @@ chdir = os.path.realpath(os.environ["PWD"])
 _releases = os.path.dirname(chdir)
 sys.path[:] = [chdir, f"{chdir}/vendor", *(path for path in sys.path if not path.startswith(f"{_releases}/"))]
 
+# It would be made in the app's home, where the app may not write; systemctl controls this service.
+control_socket_disable = True
+
 worker_class = "gthread"
 threads = 8
 graceful_timeout = int(os.environ.get("DRAIN_SEC", "25"))
