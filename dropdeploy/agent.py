@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import pwd
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
-from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault
+from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, UnitState
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
@@ -128,7 +130,14 @@ class Agent:
     def _start(self, app: App) -> None:
         drop = DropDirectory(app)
         desk = Desk(app.drop, app.keep_results)
-        releases = AppReleases(root=app.root, group=app.group, shared=app.shared, strip=app.strip, accept=app.accept)
+        releases = AppReleases(
+            root=app.root,
+            group=app.group,
+            shared=app.shared,
+            strip=app.strip,
+            accept=app.accept,
+            dedupe=app.dedupe,
+        )
         ports = Ports(self._units, self._probe, releases, drop, self._history, retention.choose)
         answers = Answers(
             app,
@@ -261,7 +270,23 @@ async def _unit_mistakes(config: Config, directory: Path, units: Units) -> tuple
             mistakes.append(
                 Mistake(file, "unit", f'"{app.unit}"', "there is no such unit; install it, or name another")
             )
+        elif app.dedupe and not isinstance(unit, Fault) and unit.load_state == "loaded" and (who := _writer(unit)):
+            mistakes.append(
+                Mistake(
+                    str(directory / APPS_DIRECTORY / f"{app.name}.toml"),
+                    "dedupe",
+                    "true",
+                    f"not while {app.unit} runs as {who}, which could change files that several releases share; "
+                    "give it a User= of its own",
+                )
+            )
     return tuple(mistakes)
+
+
+def _writer(unit: UnitState) -> str:
+    """As whom the unit runs, where that is somebody who may write the agent's files; else ""."""
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    return (unit.user or "root") if unit.user in ("", "root", "0", own, str(os.geteuid())) else ""
 
 
 async def open_units(config: Config) -> RunningUnits:

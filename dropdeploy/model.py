@@ -239,6 +239,7 @@ class App:
     keep_results: int = 20
     shared: tuple[str, ...] = ()
     strip: int = 0
+    dedupe: bool = False
     strategy: Strategy = Strategy.RESTART
     on_failure: OnFailure = OnFailure.ROLLBACK
     rate_limit: RateLimit | None = RateLimit(30, 3600.0)
@@ -346,7 +347,8 @@ class Answer:
 class Unpacked:
     """What the unpacker made of an upload. ``sha256`` is over the bytes read; empty for a directory.
 
-    ``is_sealed``: a checksum in the format covers all of it, so it cannot be made of two uploads.
+    ``is_sealed``: a checksum in the format covers all of it, so it cannot be made of two uploads. ``shared_bytes`` of
+    ``unpacked_bytes`` are stored once with the release before.
     """
 
     bytes: int
@@ -354,6 +356,7 @@ class Unpacked:
     entries: int
     unpacked_bytes: int
     is_sealed: bool = True
+    shared_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +434,8 @@ class UnitState:
     """A unit as systemd knows it (org.freedesktop.systemd1(5)); the embedded supervisor uses the same words.
 
     ``invocation_id`` is 32 hex digits, empty while the unit has never run; ``restarts`` is NRestarts,
-    ``main_pid`` 0 when there is none, ``result`` the service's Result ("success", "exit-code", …).
+    ``main_pid`` 0 when there is none, ``result`` the service's Result ("success", "exit-code", …); ``user`` is its
+    User=, empty where it has none, "*" where it has one of its own (DynamicUser=).
     """
 
     unit: str
@@ -442,6 +446,7 @@ class UnitState:
     restarts: int = 0
     main_pid: int = 0
     result: str = "success"
+    user: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -147,6 +147,7 @@ APP = Table(
         "keep_results": Key("keep_results", values.whole(1)),
         "shared": Key("shared", values.shared_entries),
         "strip": Key("strip", values.whole(0)),
+        "dedupe": Key("dedupe", values.yes_or_no),
         "strategy": Key("strategy", values.choice(Strategy)),
         "on_failure": Key("on_failure", values.choice(OnFailure)),
         "rate_limit": Key("rate_limit", values.rate_limit),

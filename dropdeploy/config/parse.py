@@ -98,6 +98,12 @@ def _read_app(source: SourceText, settings: Settings) -> tuple[App | None, list[
     if app.strategy is Strategy.HANDOVER and "@" in app.unit:
         message = 'expected a unit without "@": strategy = "handover" runs releases as its instances'
         mistakes.append(Mistake(source.path, "unit", _show(app.unit), message))
+    if app.dedupe and settings.bus is not Bus.SYSTEM:
+        message = (
+            f'not with bus = "{settings.bus}": the app runs as the agent\'s own user, '
+            "and could change files that several releases share"
+        )
+        mistakes.append(Mistake(source.path, "dedupe", "true", message))
     if app.notify.email and settings.bus is Bus.EMBEDDED:
         message = 'not with bus = "embedded": mail is sent by a unit of systemd\'s, dropdeploy-mail@.service'
         mistakes.append(Mistake(source.path, "notify.email", _show(list(app.notify.email)), message))

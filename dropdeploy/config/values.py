@@ -75,6 +75,11 @@ def whole(minimum: int, maximum: int = 2**31 - 1) -> Reader:
     return read
 
 
+def yes_or_no(value: object) -> bool | Expected:
+    """true or false."""
+    return value if isinstance(value, bool) else _wrong_type("true or false", value)
+
+
 def span(*, can_be_zero: bool = False) -> Reader:
     """A time span in seconds; a bare number, quoted or not, is seconds."""
 

@@ -175,7 +175,8 @@ class Runner:
         self._let_go()
         meta = await self._ports.uploads.read_meta(upload)
         entries = "1 entry" if unpacked.entries == 1 else f"{unpacked.entries} entries"
-        detail = f"{entries}, {unpacked.unpacked_bytes} bytes"
+        shared = f", {unpacked.shared_bytes} of them shared" if unpacked.shared_bytes else ""
+        detail = f"{entries}, {unpacked.unpacked_bytes} bytes{shared}"
         if isinstance(meta, Fault):
             detail, meta = f"{detail}; metadata ignored: {meta.message}", ()
         return Good(Extracted(replace(upload, version=proven), unpacked, meta), detail)

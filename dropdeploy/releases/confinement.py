@@ -47,8 +47,9 @@ _BPF_LOAD, _BPF_JUMP_EQUAL, _BPF_JUMP_GE, _BPF_RETURN = 0x20, 0x15, 0x35, 0x06
 _X32_BIT = 0x40000000
 
 
-def confine(staging: int, source: int | None = None) -> None:
-    """Give up every right but writing below the directory ``staging`` and, for a directory upload, reading ``source``.
+def confine(staging: int, source: int | None = None, former: int | None = None) -> None:
+    """Give up every right but writing below the directory ``staging`` and, for a directory upload, reading ``source``;
+    and reading the release ``former``, where it is to be compared with.
 
     Descriptors that are open stay usable.
     """
@@ -58,7 +59,7 @@ def confine(staging: int, source: int | None = None) -> None:
     # The second one only root has: without it, directories of a group that root is not in would lose their set-gid bit.
     reading = 0 if source is None else 1 << _CAP_DAC_READ_SEARCH
     _keep_capabilities(reading | 1 << _CAP_FSETID)
-    _restrict_files(staging, source)
+    _restrict_files(staging, [fd for fd in (source, former) if fd is not None])
     _restrict_calls()
 
 
@@ -73,7 +74,7 @@ def _keep_capabilities(mask: int) -> None:
     _LIBC.capset(header, kept)
 
 
-def _restrict_files(staging: int, source: int | None) -> None:
+def _restrict_files(staging: int, readable: list[int]) -> None:
     version = _LIBC.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(_LANDLOCK_VERSION_FLAG))
     known = _FILE_RIGHTS_BY_VERSION.get(min(version, max(_FILE_RIGHTS_BY_VERSION)))
     if known is None:
@@ -84,8 +85,8 @@ def _restrict_files(staging: int, source: int | None) -> None:
     if ruleset < 0:
         return
     _allow_beneath(ruleset, staging, sum(_IN_STAGING) & rights)
-    if source is not None:
-        _allow_beneath(ruleset, source, _READ_FILE | _READ_DIR)
+    for directory in readable:
+        _allow_beneath(ruleset, directory, _READ_FILE | _READ_DIR)
     _LIBC.syscall(_LANDLOCK_RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint(0))
     os.close(ruleset)
 

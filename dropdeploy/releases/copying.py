@@ -6,10 +6,10 @@ import errno
 import fcntl
 import os
 
-_FICLONE = 0x40049409  # ioctl_ficlone(2)
+FICLONE = 0x40049409  # ioctl_ficlone(2)
 _STEP = 1 << 30
 _PIECE = 1 << 20
-_UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EBADF)
+UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EBADF)
 
 
 def copy_data(source: int, target: int, size: int) -> int:
@@ -19,9 +19,9 @@ def copy_data(source: int, target: int, size: int) -> int:
     copies in the kernel, else by reading and writing.
     """
     try:
-        fcntl.ioctl(target, _FICLONE, source)
+        fcntl.ioctl(target, FICLONE, source)
     except OSError as error:
-        if error.errno not in _UNABLE:
+        if error.errno not in UNABLE:
             raise
     else:
         return os.fstat(target).st_size
@@ -39,7 +39,7 @@ def _copy_in_kernel(source: int, target: int) -> int:
         while count := os.copy_file_range(source, target, _STEP, offset_src=copied):
             copied += count
     except OSError as error:
-        if error.errno not in _UNABLE:
+        if error.errno not in UNABLE:
             raise
     return copied
 

@@ -7,13 +7,16 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator
+from contextlib import closing
 
 from dropdeploy.releases.copying import copy_data
+from dropdeploy.releases.former import Comparison
 from dropdeploy.releases.refusal import CHANGED, UNREADABLE, Refusal, show, too_large, unsafe
 from dropdeploy.releases.removal import DIRECTORY_FLAGS
 from dropdeploy.releases.tree import MAX_DEPTH, Tree, set_time
 
 # O_NONBLOCK, for a name that has become a FIFO would block the opening for ever.
+_PIECE = 1 << 20
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -115,6 +118,9 @@ def _copy_file(fd: int, path: bytes, tree: Tree) -> int:
     before = os.fstat(fd)
     if not stat.S_ISREG(before.st_mode):
         raise _changed(path)
+    if (compared := tree.compare(path, stat.S_IMODE(before.st_mode), before.st_size)) is not None:
+        with closing(compared) as comparison:
+            return _compare_file(fd, path, tree, before, comparison)
     target = tree.create(path, stat.S_IMODE(before.st_mode), before.st_size)
     assert target is not None, "nothing is stripped from a directory"
     try:
@@ -124,6 +130,19 @@ def _copy_file(fd: int, path: bytes, tree: Tree) -> int:
         set_time(target, before.st_mtime_ns)
     finally:
         os.close(target)
+    return copied
+
+
+def _compare_file(fd: int, path: bytes, tree: Tree, before: os.stat_result, comparison: Comparison) -> int:
+    """As copying it, but for what the former release has."""
+    copied = 0
+    while piece := os.pread(fd, _PIECE, copied):
+        comparison.write(piece)
+        copied += len(piece)
+    if copied != before.st_size or _is_changed(before, os.fstat(fd)):
+        raise _changed(path)
+    if tree.conclude(comparison):
+        set_time(comparison.new, before.st_mtime_ns)
     return copied
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 from dropdeploy.releases.copying import write_all
+from dropdeploy.releases.former import Comparison
 from dropdeploy.releases.refusal import corrupt, show
 from dropdeploy.releases.tarball import DIRECTORY, FILE, SYMLINK, Entry, TarReader
 from dropdeploy.releases.tree import MAX_TARGET, Tree, set_time
@@ -18,6 +20,9 @@ def unpack_tar(chunks: Iterable[bytes], tree: Tree) -> None:
     while (entry := reader.next_entry()) is not None:
         kind = entry.kind
         if kind == FILE:
+            if entry.extents is None and (compared := tree.compare(entry.name, entry.mode, entry.size)) is not None:
+                _compare_file(compared, _pieces(entry, reader), entry.mtime_ns, tree)
+                continue
             fd = tree.create(entry.name, entry.mode, entry.size)
             if fd is not None:
                 try:
@@ -30,6 +35,23 @@ def unpack_tar(chunks: Iterable[bytes], tree: Tree) -> None:
             tree.symlink(entry.name, entry.link)
         else:
             tree.hardlink(entry.name, entry.link)
+
+
+def _pieces(entry: Entry, reader: TarReader) -> Iterator[bytes | memoryview]:
+    left = entry.size
+    while left:
+        piece = reader.read(left)
+        left -= len(piece)
+        yield piece
+
+
+def _compare_file(comparison: Comparison, pieces: Iterable[bytes | memoryview], mtime_ns: int, tree: Tree) -> None:
+    """As writing it, but for what the former release has."""
+    with closing(comparison):
+        for piece in pieces:
+            comparison.write(piece)
+        if tree.conclude(comparison):
+            set_time(comparison.new, mtime_ns)
 
 
 def _write_file(fd: int, entry: Entry, reader: TarReader) -> None:
@@ -60,6 +82,9 @@ def unpack_zip(fd: int, size: int, chunks: Iterable[bytes], tree: Tree) -> None:
     for member in reader.members():
         target = None
         if member.kind == stat.S_IFREG:
+            if (compared := tree.compare(member.name, member.mode, member.size)) is not None:
+                _compare_file(compared, reader.read(member), member.mtime_ns, tree)
+                continue
             target = tree.create(member.name, member.mode, member.size)
         elif member.kind == stat.S_IFDIR:
             tree.directory(member.name, member.mode)

@@ -30,6 +30,7 @@ from dropdeploy.releases.group import find_group, grant_group, prepare_group
 from dropdeploy.releases.kernel import flush_file_system, rename_new
 from dropdeploy.releases.removal import DIRECTORY_FLAGS, remove_entry
 from dropdeploy.releases.shared import link_shared
+from dropdeploy.releases.sharing import share_files
 from dropdeploy.releases.unpack import run_unpacker
 
 _LOG = logging.getLogger(__name__)
@@ -48,12 +49,25 @@ class _Places:
     releases: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Former:
+    """The release ``name`` that the next one may share files with. ``same`` is a file for the list of these."""
+
+    name: str
+    release: int
+    same: int
+
+    def close(self) -> None:
+        os.close(self.release)
+        os.close(self.same)
+
+
 class AppReleases:
     """``Releases`` for the app in the directory ``root``.
 
     ``group`` is the configured one, empty for that of ``root``; ``shared``, ``strip`` and ``accept`` are as in the
     app's file. File work runs in threads and, once begun, to its end, also when the caller is cancelled: nobody comes
-    upon a half-made step that still goes on.
+    upon a half-made step that still goes on. With ``dedupe`` a release shares with the live one what is equal.
     """
 
     def __init__(
@@ -64,12 +78,14 @@ class AppReleases:
         shared: tuple[str, ...] = (),
         strip: int = 0,
         accept: Accept | None = None,
+        dedupe: bool = False,
     ) -> None:
         self._root = str(root)
         self._group = group
         self._shared = shared
         self._strip = strip
         self._accept = accept or Accept()
+        self._dedupe = dedupe
         self._removing = asyncio.Lock()
         self._left: dict[str, str] = {}  # what could not be removed, and why
 
@@ -113,12 +129,24 @@ class AppReleases:
         if isinstance(staging, Fault):
             return staging
         unpacked: Unpacked | Fault | None = None
+        former = await self._run("look at the live release", lambda: self._former(staging))
         try:
             unpacked = await run_unpacker(
-                source, staging, strip=self._strip, accept=self._accept, beyond=self._shared, percent=percent
+                source,
+                staging,
+                strip=self._strip,
+                accept=self._accept,
+                beyond=self._shared,
+                percent=percent,
+                former=former.release if isinstance(former, _Former) else None,
+                same=former.same if isinstance(former, _Former) else None,
             )
+            if isinstance(former, _Former) and isinstance(unpacked, Unpacked):
+                unpacked = await self._share(former, staging, unpacked)
         finally:
             os.close(staging)
+            if isinstance(former, _Former):
+                former.close()
             if not isinstance(unpacked, Unpacked):
                 await self._run("remove the staging directory", lambda: self._remove(_STAGING + release))
         return self._with_place(unpacked) if isinstance(unpacked, Fault) else unpacked
@@ -138,6 +166,29 @@ class AppReleases:
                 os.close(staging)
                 raise
             return staging
+
+    def _former(self, staging: int) -> _Former | None:
+        """What the new release may share files with; None where there is nothing, or it is not to."""
+        if not self._dedupe:
+            return None
+        with self._places() as places:
+            if os.fstat(staging).st_gid != find_group(self._group, places.root):
+                return None  # its files will be given to another group, all names of them
+            live = swap.live_release(places.root)
+            if live not in _list_releases(places.root):
+                return None
+            return _Former(live, os.open(live, DIRECTORY_FLAGS, dir_fd=places.releases), _unnamed_file(staging))
+
+    async def _share(self, former: _Former, staging: int, unpacked: Unpacked) -> Unpacked | Fault:
+        try:
+            shared = await self._run(
+                "share files", lambda: share_files(former.release, staging, former.same, former.name)
+            )
+        except ValueError as error:
+            return Fault(ErrorCode.INTERNAL, f"the unpacker's answer makes no sense ({error})", "upload it again")
+        if isinstance(shared, Fault):
+            return shared
+        return replace(unpacked, shared_bytes=unpacked.shared_bytes + shared)
 
     def _with_place(self, fault: Fault) -> Fault:
         """The unpacker knows no paths; its faults about the place are completed here."""
@@ -317,6 +368,14 @@ class AppReleases:
             return await in_thread(work)
         except OSError as error:
             return fault_of(error, doing, self._root)
+
+
+def _unnamed_file(directory: int) -> int:
+    """A file on the same file system that goes when it is closed; in memory where there are no such files."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:
+        return os.memfd_create("equal files", os.MFD_CLOEXEC)
 
 
 def _make_releases(root: int) -> None:

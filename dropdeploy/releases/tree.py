@@ -12,6 +12,7 @@ import os
 import stat
 
 from dropdeploy.releases.copying import copy_data
+from dropdeploy.releases.former import Comparison, Equal, Former
 from dropdeploy.releases.links import find_leaving, is_leaving
 from dropdeploy.releases.refusal import Refusal, corrupt, show, show_size, too_large, unsafe
 from dropdeploy.releases.removal import DIRECTORY_FLAGS, remove_entry
@@ -44,15 +45,19 @@ class Tree:
     ``strip`` leading components are dropped from each name; what has no more than these is passed over. ``max_*``
     are the limits for all of it. ``at`` is the name of the entry at hand, ``entries`` and ``bytes`` are what was
     made so far. Where ``root`` is set-group-id, so is each directory until ``settle``: all that is
-    made inherits the group without a chown(2) for each.
+    made inherits the group without a chown(2) for each. With ``former``, what that release holds is not written again.
     """
 
-    def __init__(self, root: int, *, strip: int = 0, max_bytes: int, max_entries: int) -> None:
+    def __init__(
+        self, root: int, *, strip: int = 0, max_bytes: int, max_entries: int, former: Former | None = None
+    ) -> None:
         self.entries = 0
         self.bytes = 0
         self.at = b""
+        self.same: list[tuple[bytes, Equal]] = []  # after ``settle``: empty files, and what is to be in their place
         self._root = root
         self._strip = strip
+        self._former = former
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._seen = 0
@@ -68,6 +73,34 @@ class Tree:
 
         What stands there is replaced, as the last of several entries of a name wins.
         """
+        fd = self._create(name, mode, size)
+        if self._former is not None and fd is not None:
+            self._former.is_written(fd)
+        return fd
+
+    def compare(self, name: bytes, mode: int, size: int) -> Comparison | None:
+        """As ``create``, where the former release has a file like that: the data goes to the comparison, and at the end
+        both to ``conclude``. None where it has none; nothing is made then."""
+        if self._former is None or not size:
+            return None
+        parts = self._parts(name)
+        old = self._former.find(parts, file_mode(mode), size) if parts else None
+        if old is None:
+            return None
+        try:
+            new = self.create(name, mode, size)
+        except BaseException:
+            os.close(old)
+            raise
+        assert new is not None, "it has parts"
+        return Comparison(old, new, b"/".join(parts))
+
+    def conclude(self, comparison: Comparison) -> bool:
+        """All data of the file has come. Returns whether it is a file of its own, which may have times of its own."""
+        assert self._former is not None
+        return not comparison.is_equal or self._former.share(comparison.old, comparison.new, comparison.path)
+
+    def _create(self, name: bytes, mode: int, size: int) -> int | None:
         self._admit(name, size)
         head, _, base = name.rpartition(b"/")
         if head == self._head and base not in _NO_NAMES and len(base) <= _MAX_PART:
@@ -158,9 +191,14 @@ class Tree:
             reading = os.open(source[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
             try:
                 self._admit(name, old.st_size)
-                _copy(reading, parent, parts[-1])
+                _copy(reading, parent, parts[-1], self._former)
             finally:
                 os.close(reading)
+
+    @property
+    def cloned_bytes(self) -> int:
+        """So many bytes share the blocks of the former release."""
+        return self._former.cloned_bytes if self._former is not None else 0
 
     # --- the end ----------------------------------------------------------------------------------------
 
@@ -172,11 +210,17 @@ class Tree:
         """
         self._forget()
         links: dict[bytes, bytes] = {}
-        self._settle(self._root, b"", links, [0])
+        # Opened anew: btrfs (Linux 6.5) lists only what was there when the descriptor was opened.
+        root = os.open(b".", DIRECTORY_FLAGS, dir_fd=self._root)
+        try:
+            self._settle(root, b"", links, [0])
+        finally:
+            os.close(root)
         if (link := find_leaving(links, beyond)) is not None:
             raise _leaving_link(link, links[link])
 
     def _settle(self, fd: int, path: bytes, links: dict[bytes, bytes], memory: list[int]) -> None:
+        equal = self._former.equal if self._former is not None else None
         with os.scandir(fd) as entries:
             directories = []
             for entry in entries:
@@ -188,6 +232,8 @@ class Tree:
                         raise too_large(f"there are more than {len(links)} symbolic links", "pack fewer links")
                 elif entry.is_dir(follow_symlinks=False):
                     directories.append(os.fsencode(entry.name))
+                elif equal is not None and (found := equal.get(entry.inode())) is not None:
+                    self.same.append((path + os.fsencode(entry.name), found))
         for name in directories:
             inner = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
             try:
@@ -302,10 +348,13 @@ def _bad_name(name: bytes, parts: list[bytes], what: str) -> Refusal:
     return unsafe(f"{what} is not a valid path: it is too long", "shorten the name")
 
 
-def _copy(reading: int, parent: int, base: bytes) -> None:
+def _copy(reading: int, parent: int, base: bytes, former: Former | None) -> None:
     old = os.fstat(reading)
     writing = os.open(base, _CREATE, stat.S_IMODE(old.st_mode), dir_fd=parent)
     try:
+        if former is not None:
+            former.is_written(writing)
+            former.copy_place(reading, writing)
         copy_data(reading, writing, old.st_size)
         set_time(writing, old.st_mtime_ns)
     finally:

@@ -24,18 +24,28 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDO
 
 
 async def run_unpacker(
-    source: Source, staging: int, *, strip: int, accept: Accept, beyond: Sequence[str], percent: Percent
+    source: Source,
+    staging: int,
+    *,
+    strip: int,
+    accept: Accept,
+    beyond: Sequence[str],
+    percent: Percent,
+    former: int | None = None,
+    same: int | None = None,
 ) -> Unpacked | Fault:
     """Unpack ``source`` into the directory whose descriptor is ``staging``, in a process of its own.
 
     When cancelled the process is killed, and gone when CancelledError is raised. What it has written stays, for
-    the caller to remove. ``beyond`` are the places of shared entries. Of what the process says only numbers, one
-    digest and a fault's texts are taken, each for what it must be.
+    the caller to remove. ``beyond`` are the places of shared entries; for ``former`` and ``same`` see its ``Job``. Of
+    what the process says only numbers, one digest and a fault's texts are taken, each for what it must be.
     """
     job = {
         "source": source.fd,
         "staging": staging,
         "tap": source.tap,
+        "former": former,
+        "same": same,
         "format": str(source.format),
         "size": source.size,
         "strip": strip,
@@ -47,7 +57,7 @@ async def run_unpacker(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-S", "-m", "dropdeploy.releases.unpacker", json.dumps(job),
             stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE, start_new_session=True,
-            pass_fds=[fd for fd in (source.fd, staging, source.tap) if fd is not None],
+            pass_fds=[fd for fd in (source.fd, staging, source.tap, former, same) if fd is not None],
             env=_environment(),
         )  # fmt: skip
     except OSError as error:  # EMFILE, ENOMEM, EAGAIN: the machine has no more of something
@@ -105,13 +115,13 @@ async def _listen(process: Process, source: Source, percent: Percent) -> Unpacke
 
 
 def _unpacked(report: dict[str, object]) -> Unpacked:
-    counts = [report["bytes"], report["entries"], report["unpacked_bytes"]]
-    size, entries, unpacked = [count for count in counts if isinstance(count, int) and count >= 0]
+    counts = [report["bytes"], report["entries"], report["unpacked_bytes"], report["cloned_bytes"]]
+    size, entries, unpacked, cloned = [count for count in counts if isinstance(count, int) and count >= 0]
     sha256 = str(report["sha256"])
     if sha256 and len(bytes.fromhex(sha256)) != 32:
         raise ValueError("not a SHA-256 digest")
     is_sealed = report["is_sealed"] is True
-    return Unpacked(bytes=size, sha256=sha256, entries=entries, unpacked_bytes=unpacked, is_sealed=is_sealed)
+    return Unpacked(size, sha256, entries, unpacked, is_sealed, shared_bytes=cloned)
 
 
 def _fault(report: dict[str, object]) -> Fault:

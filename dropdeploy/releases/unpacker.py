@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dropdeploy.releases.confinement import confine
 from dropdeploy.releases.decoders import decoder
 from dropdeploy.releases.extract import unpack_tar, unpack_zip
+from dropdeploy.releases.former import Former, write_list
 from dropdeploy.releases.refusal import (
     INTERNAL,
     NO_SPACE,
@@ -49,13 +50,18 @@ _REPORT_EVERY_S = 0.25
 
 
 class Job:
-    """What to do. Descriptors are numbers; ``beyond`` are the places of shared entries (see ``links``)."""
+    """What to do. Descriptors are numbers; ``beyond`` are the places of shared entries (see ``links``).
+
+    ``former`` is a release to compare with, and ``same`` a file for the list of what is equal (``sharing``), or None.
+    """
 
     def __init__(self, text: str) -> None:
         job = json.loads(text)
         self.source: int = job["source"]
         self.staging: int = job["staging"]
         self.tap: int | None = job["tap"]
+        self.former: int | None = job.get("former")
+        self.same: int | None = job.get("same")
         self.format: str = job["format"]
         self.size: int = job["size"]
         self.strip: int = job["strip"]
@@ -85,12 +91,15 @@ def run(job: Job, tree: Tree, on_read: Callable[[int], None]) -> dict[str, objec
             hint = f"`strip = {job.strip}` drops names of no more than {job.strip} components; look at what was packed"
         raise Refusal(UNSUPPORTED, "the upload holds nothing to deploy", hint)
     tree.settle(job.beyond)
+    if job.same is not None:
+        write_list(job.same, tree.same)
     return {
         "bytes": size,
         "sha256": sha256,
         "entries": tree.entries,
         "unpacked_bytes": tree.bytes,
         "is_sealed": is_sealed,
+        "cloned_bytes": tree.cloned_bytes,
     }
 
 
@@ -122,7 +131,7 @@ def main(argument: str) -> int:
     job = Job(argument)
     for module in _LATE_IMPORTS.get(job.format, ()):
         importlib.import_module(module)
-    confine(job.staging, job.source if job.format == "/" else None)
+    confine(job.staging, job.source if job.format == "/" else None, job.former)
     threading.Thread(target=_await_end_of_lifeline, name="lifeline", daemon=True).start()
     if job.tap is not None:
         os.set_blocking(job.tap, True)
@@ -131,6 +140,7 @@ def main(argument: str) -> int:
         strip=0 if job.format == "/" else job.strip,
         max_bytes=job.max_bytes,
         max_entries=job.max_entries,
+        former=Former(job.former, os.fstat(job.staging).st_gid) if job.former is not None else None,
     )
     try:
         done = run(job, tree, _progress())

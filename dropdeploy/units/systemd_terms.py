@@ -55,6 +55,8 @@ PROPERTIES: Final = (
     "NRestarts",
     "MainPID",
     "Result",
+    "User",
+    "DynamicUser",
     "ExecMainCode",
     "ExecMainStatus",
     "ExecMainStartTimestampMonotonic",
@@ -95,6 +97,7 @@ def parse_look(unit: str, path: str, properties: Mapping[str, Any]) -> Look:
         restarts=properties.get("NRestarts", 0),
         main_pid=properties.get("MainPID", 0),
         result=properties.get("Result", "success"),
+        user="*" if properties.get("DynamicUser") else properties.get("User", ""),
     )
     _, load_error = properties["LoadError"]
     return Look(

@@ -45,6 +45,7 @@ keep = 5
 keep_results = 20
 shared = []
 strip = 0
+dedupe = false
 strategy = "restart"
 on_failure = "rollback"
 rate_limit = "30/1h"
@@ -154,6 +155,7 @@ def test_each_key_fills_its_field() -> None:
         keep_results = 7
         shared = [".env", "uploads/"]
         strip = 1
+        dedupe = false
         strategy = "reload"
         on_failure = "keep"
         rate_limit = "5/10min"
@@ -209,6 +211,7 @@ def test_each_key_fills_its_field() -> None:
                 7,
                 (".env", "uploads/"),
                 1,
+                False,
                 Strategy.RELOAD,
                 OnFailure.KEEP,
                 RateLimit(5, 600.0),
@@ -250,6 +253,13 @@ def test_mail_is_sent_by_a_unit_of_systemds() -> None:
     assert config(myapp='[notify]\nemail = "ops@example.com"').apps[0].notify.email == ("ops@example.com",)
     (mistake,) = mistakes('bus = "embedded"', a='[notify]\nemail = ["root"]\n[embedded]\ncommand = ["true"]')
     assert mistake.startswith('apps.d/a.toml: notify.email = ["root"]: not with bus = "embedded"')
+
+
+def test_what_the_app_could_change_is_not_shared() -> None:
+    assert config(myapp="dedupe = true").apps[0].dedupe
+    (mistake,) = mistakes('bus = "user"', a="dedupe = true")
+    assert mistake.startswith('apps.d/a.toml: dedupe = true: not with bus = "user": the app runs as the agent')
+    assert mistakes(a="dedupe = 1") == ["apps.d/a.toml: dedupe = 1: expected true or false, found an integer"]
 
 
 def test_the_address_of_a_webhook_is_not_shown() -> None:
