@@ -86,6 +86,7 @@ def test_a_directory(copy: Copy) -> None:
         "entries": 6,
         "unpacked_bytes": 6_000_010,
         "is_sealed": True,
+        "cloned_bytes": 0,
     }
     inodes = {path.lstat().st_ino for path in copy.upload.iterdir()}
     assert all(path.lstat().st_ino not in inodes and path.lstat().st_nlink < 3 for path in copy.root.iterdir())
