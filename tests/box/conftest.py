@@ -6,11 +6,14 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.box.machine import Box, obstacle
+from tests.box.package import build_deb
+from tests.box.recipes import SERVER, Recipe, workshop
 from tests.box.server import AGENT_UNIT, Server
 
 JOURNAL_LINES = 80
@@ -35,19 +38,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def new_box(pytestconfig: pytest.Config) -> Iterator[Callable[[], Box]]:
-    """Boots another box, in half a second. It is removed when the tests end."""
+def new_box(pytestconfig: pytest.Config) -> Iterator[Callable[..., Box]]:
+    """Boots another box, in half a second: a server's, or one of another recipe. It is removed when the tests end."""
     problem = obstacle()
     if problem is not None:
         pytest.exit(problem, returncode=3)
     with ExitStack() as stack:
 
-        def boot() -> Box:
-            box = stack.enter_context(Box())
+        def boot(recipe: Recipe = SERVER) -> Box:
+            box = stack.enter_context(Box(recipe))
             pytestconfig.stash[boxes].append(box)
             return box
 
         yield boot
+
+
+@pytest.fixture(scope="session")
+def bookworm_workshop(new_box: Callable[..., Box]) -> Box:
+    """Where the package is made and looked at."""
+    return new_box(workshop("bookworm"))
+
+
+@pytest.fixture(scope="session")
+def package(bookworm_workshop: Box, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package, made from this checkout."""
+    return build_deb(bookworm_workshop, tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="session")

@@ -110,5 +110,5 @@ def fresh(suite: str) -> Recipe:
 def workshop(suite: str) -> Recipe:
     """Where the package is made and looked at, and the shells that complete its command."""
     tools = ("debhelper", "dh-python", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools", "lintian")
-    readers = ("man-db", "mandoc", "bash-completion", "zsh", "fish")
-    return Recipe(suite, (*BASE, *tools, *readers, "pipx", *_PACKAGED, *_NEWER[suite]))
+    readers = ("man-db", "mandoc", "bash-completion", "zsh", "fish", "pipx", *_PACKAGED)
+    return Recipe(suite, (*BASE, *tools, *(readers if suite == "bookworm" else ())))

@@ -20,9 +20,9 @@ function __dropdeploy_apps
     end
 end
 
-function __dropdeploy_operands
+# The command and its operands, without options and their values.
+function __dropdeploy_words
     set -l words (commandline -opc)
-    set -l count 0
     set -l skip 0
     for word in $words[2..]
         if test $skip = 1
@@ -30,10 +30,22 @@ function __dropdeploy_operands
         else if contains -- $word {valued}
             set skip 1
         else if not string match -q -- '-*' $word
-            set count (math $count + 1)
+            echo $word
         end
     end
-    test $count = $argv[1]
+end
+
+function __dropdeploy_at_command
+    test (count (__dropdeploy_words)) = 0
+end
+
+function __dropdeploy_in
+    set -l words (__dropdeploy_words)
+    test "$words[1]" = $argv[1]
+    and begin
+        test (count $argv) = 1
+        or test (count $words) = $argv[2]
+    end
 end
 
 complete -c dropdeploy -f
@@ -59,21 +71,21 @@ def _lines(grammar: Grammar) -> Iterator[str]:
     )
     yield _HEAD.replace("{valued}", " ".join(valued)).rstrip("\n")
     for option in grammar.program.options:
-        yield f"complete -c dropdeploy -n __fish_use_subcommand {_option(option)}"
+        yield f"complete -c dropdeploy -n __dropdeploy_at_command {_option(option)}"
     for command in grammar.commands:
         yield ""
         summary = _quoted(command.summary)
-        yield f"complete -c dropdeploy -n __fish_use_subcommand -a {command.name} -d {summary}"
+        yield f"complete -c dropdeploy -n __dropdeploy_at_command -a {command.name} -d {summary}"
         yield from _command_lines(command)
 
 
 def _command_lines(command: Command) -> Iterator[str]:
-    here = f"__fish_seen_subcommand_from {command.name}"
+    here = f"__dropdeploy_in {command.name}"
     for option in command.options:
         yield f"complete -c dropdeploy -n '{here}' {_option(option)}"
     for number, operand in enumerate(command.operands, 1):
         if action := _action(operand):
-            yield f"complete -c dropdeploy -n '{here}; and __dropdeploy_operands {number}' {action}"
+            yield f"complete -c dropdeploy -n '{here} {number}' {action}"
 
 
 def _option(option: Option) -> str:

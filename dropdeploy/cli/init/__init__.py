@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from dropdeploy.cli.init.apply import ApplyError, make, take_back, tell
+from dropdeploy.cli.init.apply import ApplyError, make, stop_agent, take_back, tell
 from dropdeploy.cli.init.look import contents, look_at, members
 from dropdeploy.cli.init.plan import Leftover, Plan, plan_changes, plan_undo
 from dropdeploy.cli.init.record import Record, other_records, read_record, write_record
@@ -30,9 +30,9 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _init(asked: argparse.Namespace) -> int:
-    wish, ground, templates = survey(asked)
+    kept = read_record(asked.config, asked.app)
+    wish, ground, templates = survey(asked, kept.made)
     wanted = wanted_things(wish, ground, templates)
-    kept = read_record(asked.config, wish.app)
     plan = plan_changes(wanted, look_at(wanted), kept.made)
     if plan.obstacles:
         lines = (f"{obstacle.what}: {obstacle.mend}" for obstacle in plan.obstacles)
@@ -96,6 +96,7 @@ def _undo(asked: argparse.Namespace) -> int:
     gone, stays = plan_undo(kept.made, look_at(kept.made), contents(kept.made), needed)
     for thing in gone:
         output.line(plain(f"- {describe(thing)}"))
+    is_agent_active = not asked.dry_run and stop_agent()
     stays += [] if asked.dry_run else _take_back(gone)
     for leftover in stays:
         output.line(plain(f"  {describe(leftover.thing)} stays: {leftover.why}"))
@@ -107,7 +108,7 @@ def _undo(asked: argparse.Namespace) -> int:
     if any(thing.place not in needed for thing in left):
         output.line("Remove or mend what is not wanted, and run this again for the rest.")
     try:
-        tell((thing for thing in gone if thing not in left), is_agent_there=has_agent_unit())
+        tell((thing for thing in gone if thing not in left), is_agent_there=is_agent_active and has_agent_unit())
     except ApplyError as error:
         raise Refusal(ExitCode.UNAVAILABLE, str(error)) from error
     return ExitCode.DONE

@@ -82,6 +82,16 @@ def tell(changed: Iterable[Thing], *, is_agent_there: bool) -> None:
         call("systemctl", "restart", AGENT_UNIT)
 
 
+def stop_agent() -> bool:
+    """Before its apps' directories go; returns whether it ran."""
+    try:
+        call("systemctl", "is-active", "--quiet", AGENT_UNIT)
+    except ApplyError:
+        return False
+    call("systemctl", "stop", AGENT_UNIT)
+    return True
+
+
 def call(*command: str) -> str:
     """Run a program; returns what it printed. Raises ApplyError with its own words."""
     try:

@@ -45,7 +45,11 @@ Found = Mapping[str, Thing | Odd | None]
 
 
 def plan_changes(wanted: Sequence[Thing], found: Found, made: Sequence[Thing]) -> Plan:
-    """The way from ``found`` to ``wanted``. Only what ``init`` made itself, and is as it made it, is written over."""
+    """The way from ``found`` to ``wanted``.
+
+    A file is written over only if ``init`` made it and it is as it was made. One that somebody changed since is right
+    as it is, unless what is wanted has changed too.
+    """
     before = {thing.place: thing for thing in made}
     changes: list[Change] = []
     obstacles: list[Obstacle] = []
@@ -55,7 +59,7 @@ def plan_changes(wanted: Sequence[Thing], found: Found, made: Sequence[Thing]) -
             changes.append(Change(None, thing))
         elif isinstance(there, Odd):
             obstacles.append(Obstacle(there.what, "move it away, or choose another place"))
-        elif is_enough(thing, there):
+        elif is_enough(thing, there) or (isinstance(thing, File) and thing == before.get(thing.place)):
             continue
         elif isinstance(thing, File) and there == before.get(thing.place):
             changes.append(Change(there, thing))

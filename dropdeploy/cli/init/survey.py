@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import dropdeploy
 from dropdeploy import datafiles
 from dropdeploy.cli.configured import load
 from dropdeploy.cli.init.look import account_named, group_name, members
+from dropdeploy.cli.init.things import File, Thing
 from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT, POLKIT_RULES, SSHD_BLOCKS, SYSTEM_UNITS, Ground, Templates, Wish
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.parse import APP_NAME
@@ -28,8 +30,8 @@ _PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( .*)?")
 PACKAGED_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
 
-def survey(asked: argparse.Namespace) -> tuple[Wish, Ground, Templates]:
-    """What is wanted and what decides how. Raises a Refusal with everything that is wrong with it."""
+def survey(asked: argparse.Namespace, made: Sequence[Thing]) -> tuple[Wish, Ground, Templates]:
+    """What is wanted and what decides how, after what was ``made`` before. Raises a Refusal with all that is wrong."""
     if not APP_NAME.fullmatch(asked.app):
         raise _refusal(f'"{asked.app}" is no name for an app: expected a-z, 0-9, "-", "_" and "."')
     config = _configuration(asked.config)
@@ -43,7 +45,7 @@ def survey(asked: argparse.Namespace) -> tuple[Wish, Ground, Templates]:
         sshd=_template("sshd/dropdeploy-uploader.conf.in"),
         drop_in=_template("systemd/dropdeploy-app.conf.in"),
     )
-    return wish, _ground(asked.config, wish), templates
+    return wish, _ground(asked.config, wish, made), templates
 
 
 def _configuration(directory: Path) -> Config:
@@ -177,12 +179,12 @@ def _is_loaded(unit: str) -> bool:
     return shown.stdout.strip() not in ("", "not-found")
 
 
-def _ground(directory: Path, wish: Wish) -> Ground:
+def _ground(directory: Path, wish: Wish, made: Sequence[Thing]) -> Ground:
     account = account_named(wish.user)
     block = _text(_block(wish))
     has_same_chroot = f"ChrootDirectory {wish.drop.parent}" in [line.strip() for line in block.splitlines()]
     return Ground(
-        units=_units(wish),
+        units=_units(wish) if wish.kind else _units_of(made),
         directory=directory,
         group=group_name(account.pw_gid) if account else wish.user,
         app_file=_text(directory / f"apps.d/{wish.app}.toml"),
@@ -196,9 +198,12 @@ def _block(wish: Wish) -> Path:
     return SSHD_BLOCKS / f"dropdeploy-{wish.uploader}.conf"
 
 
+def _units_of(made: Sequence[Thing]) -> tuple[tuple[str, str], ...]:
+    files = (thing for thing in made if isinstance(thing, File) and thing.path.parent == SYSTEM_UNITS)
+    return tuple((file.path.name, file.text) for file in files if file.path.name != AGENT_UNIT)
+
+
 def _units(wish: Wish) -> tuple[tuple[str, str], ...]:
-    if not wish.kind:
-        return ()
     share = datafiles.find("apps")
     # Without a successor on the same socket everybody waits for what is idle.
     idle_s = 5.0 if wish.strategy is Strategy.HANDOVER else 0.0

@@ -32,7 +32,7 @@ def wanted_things(wish: Wish, ground: Ground, templates: Templates) -> tuple[Thi
         *_uploader(wish, ground, templates),
         *_configuration(wish, ground),
         # What boots with the machine; the other units come and go with releases.
-        *(Enabled(name) for name, _ in ground.units if name in (wish.unit, f"{wish.app}.socket")),
+        *(Enabled(name) for name, _ in ground.units if wish.kind and name in (wish.unit, f"{wish.app}.socket")),
     )
 
 

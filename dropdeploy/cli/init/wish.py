@@ -53,7 +53,7 @@ class Ground:
 
     ``group`` is the primary group of the app's user, ``missing`` the directories on the way to ``root`` and ``drop``
     that are not there, outermost first. ``agent_unit``: the text of the agent's unit where nothing has installed one.
-    ``units``: names and texts of the app's own units, where they are asked for.
+    ``units``: names and texts of the app's own units, where they are asked for or were made before.
     """
 
     directory: Path

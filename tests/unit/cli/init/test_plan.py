@@ -94,7 +94,9 @@ def test_what_is_the_administrators_stands_in_the_way(wanted: Thing, there: Thin
 def test_a_file_of_its_own_is_brought_up_to_date_unless_somebody_changed_it() -> None:
     before = File(RULE.path, "old\n")
     assert plan_one(RULE, before, before) == Plan((Change(before, RULE),), ())
-    assert plan_one(RULE, File(RULE.path, "edited\n"), before).obstacles
+    edited = File(RULE.path, "edited\n")
+    assert plan_one(RULE, edited, RULE) == Plan((), ())
+    assert plan_one(RULE, edited, before).obstacles
 
 
 def test_undo_takes_everything_back_last_made_first() -> None:
