@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.box.machine import Box
+from tests.box.machine import SEARCH_PATH, Box
 from tests.box.package import build_deb, told_commands
 from tests.box.recipes import workshop
 
@@ -27,6 +27,7 @@ SHELLS = {
     "zsh": ("zsh -f -i", "autoload -Uz compinit; compinit -u"),
     "fish": ("fish --private", "true"),
 }
+ASK = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:3000/').status)"
 PRINTS_WHAT_IT_IS_GIVEN = '#!/bin/sh\necho "got <$*>"\n'
 
 
@@ -37,7 +38,7 @@ def unpacked(bookworm_workshop: Box, package: Path) -> Box:
     box.copy_in(package, f"/root/{package.name}")
     box.run("sh", "-c", f"dpkg --fsys-tarfile /root/{package.name} | tar -x -C / ./usr/share")
     box.write("/etc/dropdeploy/apps.d/shop.toml", "")
-    box.write("/usr/local/bin/dropdeploy", PRINTS_WHAT_IT_IS_GIVEN, mode=0o755)
+    box.write("/root/bin/dropdeploy", PRINTS_WHAT_IT_IS_GIVEN, mode=0o755)
     box.copy_in(TYPIST, "/root/typist.py")
     return box
 
@@ -78,7 +79,8 @@ def test_man_finds_the_pages(unpacked: Box) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(("typed", "given"), TYPED)
 def test_the_shell_completes(unpacked: Box, shell: str, typed: str, given: str) -> None:
-    done = unpacked.run("python3", "/root/typist.py", *SHELLS[shell], typed, check=False)
+    path = {"PATH": f"/root/bin:{SEARCH_PATH}"}
+    done = unpacked.run("python3", "/root/typist.py", *SHELLS[shell], typed, check=False, env=path)
     assert f"got <{given}>" in done.out.replace("> ", ">"), done
 
 
@@ -91,6 +93,12 @@ def test_pip_has_it_too(bookworm_workshop: Box) -> None:
     assert line.endswith(" dropdeploy")
     command = line.removesuffix("dropdeploy") + "/root/dist/dropdeploy-*.whl"
     box.run("sh", "-c", command, env={"PIP_NO_INDEX": "1"}, timeout_s=120)
-    assert box.run("/usr/local/lib/pipx/venvs/dropdeploy/bin/dropdeploy", "--version").out.startswith("dropdeploy ")
-    share = box.path("/usr/local/lib/pipx/venvs/dropdeploy/share/dropdeploy")
-    assert {"apps", "polkit", "sshd", "systemd"} <= {place.name for place in share.iterdir()}
+    # With nothing of the package: init makes the agent's user and unit, too.
+    box.run("dropdeploy", "init", "pipped", "--units", "python", "--port", "3000", timeout_s=120)
+    share = "/usr/local/lib/pipx/venvs/dropdeploy/share/dropdeploy"
+    box.run("tar", "-czf", "/root/build.tar.gz", "-C", f"{share}/apps/python", "main.py")
+    deployed = box.run("dropdeploy", "deploy", "pipped", "/root/build.tar.gz", check=False)
+    assert deployed.code == 0, deployed
+    assert box.run("python3", "-c", ASK).out == "200\n"
+    box.run("dropdeploy", "init", "pipped", "--undo")
+    assert "dropdeploy.service" not in box.run("systemctl", "list-unit-files").out

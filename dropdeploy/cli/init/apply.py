@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
-import shutil
+import pwd
 import subprocess
 import time
 from collections.abc import Iterable
@@ -34,10 +34,8 @@ def make(thing: Thing) -> None:
             call("groupadd", "--system", name)
         case Membership(user, group):
             call("usermod", "--append", "--groups", group, user)
-        case Directory(path, owner, group, mode):
-            path.mkdir(mode=0o700)
-            shutil.chown(path, owner, group)
-            path.chmod(mode)
+        case Directory():
+            _make_directory(thing)
         case File(path, text, group, mode):
             before = path.read_text() if path.exists() else None
             write_file(path, text, mode, grp.getgrnam(group).gr_gid)
@@ -112,6 +110,17 @@ def call(*command: str) -> str:
         said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
         raise ApplyError(f"`{' '.join(command)}`: {said}")
     return done.stdout
+
+
+def _make_directory(wanted: Directory) -> None:
+    """Never through a name again once it is made: its parent may be the agent's, who could put a link there."""
+    wanted.path.mkdir(mode=0o700)
+    fd = os.open(wanted.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(fd, pwd.getpwnam(wanted.owner).pw_uid, grp.getgrnam(wanted.group).gr_gid)
+        os.fchmod(fd, wanted.mode)
+    finally:
+        os.close(fd)
 
 
 def _check_sshd(block: File, before: str | None) -> None:
