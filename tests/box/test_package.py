@@ -94,6 +94,7 @@ def test_pip_has_it_too(bookworm_workshop: Box) -> None:
     command = line.removesuffix("dropdeploy") + "/root/dist/dropdeploy-*.whl"
     box.run("sh", "-c", command, env={"PIP_NO_INDEX": "1"}, timeout_s=120)
     # With nothing of the package: init makes the agent's user and unit, too.
+    box.run("rm", "-rf", "/etc/dropdeploy")
     box.run("dropdeploy", "init", "pipped", "--units", "python", "--port", "3000", timeout_s=120)
     share = "/usr/local/lib/pipx/venvs/dropdeploy/share/dropdeploy"
     box.run("tar", "-czf", "/root/build.tar.gz", "-C", f"{share}/apps/python", "main.py")
