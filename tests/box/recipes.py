@@ -72,6 +72,7 @@ SERVER = Recipe(
         "python3-hypothesis",
         "python3-pytest",
         "python3-pytest-asyncio",
+        "python3-pytest-xdist",
         # apps, and clients that upload
         "nodejs",
         "curl",

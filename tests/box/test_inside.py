@@ -37,7 +37,7 @@ LIMITS = "no_inotify_instance or no_more_watches"
 
 @pytest.mark.parametrize("tests", ["tests/unit", "tests/agent"])
 def test_all_of_it_works_with_the_distributions_packages(inside: Box, tests: str) -> None:
-    run_pytest(inside, tests, "-k", f"not ({LIMITS})", user="laptop")
+    run_pytest(inside, tests, "--numprocesses=3", "-k", f"not ({LIMITS})", user="laptop")
 
 
 @pytest.mark.parametrize(("bus", "user"), [("system", "root"), ("user", "laptop")])

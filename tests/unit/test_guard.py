@@ -18,11 +18,19 @@ LEAKS = """
         global task
         task = asyncio.create_task(asyncio.sleep(30))
 """
-BLOCKS = """
+WAITS = """
     import asyncio, time
     async def test_it():
         await asyncio.sleep(0)
-        time.sleep(0.2)
+        time.sleep(1)
+"""
+COMPUTES = """
+    import asyncio, time
+    async def test_it():
+        await asyncio.sleep(0)
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
 """
 WARNS = """
     import warnings
@@ -38,8 +46,14 @@ FINE = """
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [(LEAKS, "tasks left running"), (BLOCKS, "the loop was blocked"), (WARNS, "look out"), (FINE, "1 passed")],
-    ids=["leaks", "blocks", "warns", "fine"],
+    [
+        (LEAKS, "tasks left running"),
+        (WAITS, "the loop was blocked"),
+        (COMPUTES, "the loop was blocked"),
+        (WARNS, "look out"),
+        (FINE, "1 passed"),
+    ],
+    ids=["leaks", "waits", "computes", "warns", "fine"],
 )
 def test_the_guard_catches_it(tmp_path: Path, body: str, told: str) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST.read_text())

@@ -136,9 +136,10 @@ def test_a_missing_drop_directory_is_told(world: World) -> None:
 def test_permission_that_is_missing_is_told_with_its_remedy(world: World) -> None:
     """As nobody, in a drop directory that is not nobody's."""
     world.path.chmod(0o755)
-    for directory in world.path.parents[:3]:
-        if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & stat.S_ISVTX:  # never /tmp itself
-            directory.chmod(0o755)
+    for directory in world.path.parents:
+        if directory.stat().st_uid != os.getuid() or directory.stat().st_mode & stat.S_ISVTX:
+            break  # never /tmp itself
+        directory.chmod(0o755)
     world.drop.chmod(0o755)
     code = "import locale, os, sys, dropdeploy.cli.holding\n"  # nobody may not be able to read where Python is
     code += "if os.getuid() == 0: os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
