@@ -85,9 +85,13 @@ class SmallDisks(World):
         raise AssertionError("inodes without end")
 
     def read_only(self, place: str, *, on: bool) -> None:
-        """Mount one of the file systems read-only, or again for writing."""
+        """Make one of the mounts read-only, or writable again.
+
+        The mount and not the file system: of that mount(8) repeats the options that it has, and `uid=`, as the kernel
+        shows it to a user who is not root, is no user of this namespace.
+        """
         mode = "ro" if on else "rw"
-        self.inside("mount", "-o", f"remount,{mode}", str(self.path / place))
+        self.inside("mount", "-o", f"remount,bind,{mode}", str(self.path / place))
 
     def log_says(self, text: str) -> None:
         wait_for(f"log line {text!r}", lambda: text in self.log.read_text())

@@ -34,7 +34,7 @@ def test_a_first_and_a_second_deploy(agent: World) -> None:
     assert second["id"] == first["id"] + 1
     assert agent.ask()["version"] == "v2"
     assert os.readlink(agent.root / "app") == f"releases/{second['release']}"
-    assert agent.dropped() == []
+    agent.await_dropped()
     assert agent.releases() == [first["release"], second["release"]]
 
 
@@ -71,7 +71,7 @@ def test_a_directory_goes_with_its_marker_and_stays(agent: World) -> None:
     agent.put("site.ready")
     assert agent.result("site")["status"] == "deployed"
     assert agent.ask()["version"] == "d1"
-    assert agent.dropped() == ["site"]
+    agent.await_dropped("site")
     upload("d2")
     assert agent.ask()["version"] == "d1"
     agent.put("site.ready")
@@ -92,7 +92,7 @@ def test_metadata_and_checksum_travel_to_the_result(agent: World) -> None:
     assert result["sha256"] == digest
     assert result["bytes"] == len(content)
     assert result["meta"] == {"commit": "1a2b3c4", "author": "Zoë"}
-    assert agent.dropped() == []
+    agent.await_dropped()
 
 
 # --- preflight ---
@@ -111,7 +111,7 @@ def test_the_app_path_is_a_real_directory(agent: World) -> None:
     result = agent.deploy("v1")
     assert (result["status"], result["error"]["code"]) == ("rejected", "app-path-blocked")
     assert (agent.root / "app" / "precious").exists()
-    assert agent.dropped() == ["v1.tar.gz"]
+    agent.await_dropped("v1.tar.gz")
 
 
 def test_the_rate_limit(world: World) -> None:
@@ -138,7 +138,7 @@ def test_a_corrupt_upload_is_rejected_at_once(agent: World) -> None:
     assert (result["status"], result["error"]["code"]) == ("rejected", "corrupt-upload"), result
     assert result["error"]["step"] == "extract"
     assert agent.releases() == []
-    assert agent.dropped() == ["b.tar.gz"]
+    agent.await_dropped("b.tar.gz")
 
 
 def test_a_short_upload_waits_and_goes_on(world: World) -> None:
@@ -202,7 +202,7 @@ def test_unsupported(agent: World) -> None:
     agent.put("notes.pdf", b"x")
     result = agent.result("notes.pdf")
     assert (result["status"], result["error"]["code"]) == ("rejected", "unsupported-upload")
-    assert agent.dropped() == ["notes.pdf"]
+    agent.await_dropped("notes.pdf")
 
 
 # --- link ---
@@ -240,7 +240,7 @@ def test_a_release_that_does_not_start_is_rolled_back(agent: World) -> None:
     assert bad["seconds"] < 3
     assert agent.ask()["version"] == "v1"
     assert ids(bad)[-4:] == ["swap", "restart", "health", "prune"]
-    assert agent.dropped() == ["v2.tar.gz"]
+    agent.await_dropped("v2.tar.gz")
 
 
 def test_a_release_that_answers_500_is_rolled_back(agent: World) -> None:
@@ -304,7 +304,7 @@ def test_rollback_by_marker(agent: World) -> None:
     assert (result["status"], result["action"], result["release"]) == ("deployed", "rollback", first["release"])
     assert result["previous"] == second["release"]
     assert agent.ask()["version"] == "v1"
-    assert agent.dropped() == []
+    agent.await_dropped()
     agent.put("rollback")
     wait_for("second rollback", lambda: "error" in agent.result("rollback"))
     again = agent.result("rollback")

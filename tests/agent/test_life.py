@@ -26,7 +26,7 @@ def test_what_was_answered_is_not_answered_again(world: World) -> None:
     world.start()
     after = world.deploy("v3")
     assert after["id"] == bad["id"] + 1
-    assert world.dropped() == ["v2.tar.gz"]
+    world.await_dropped("v2.tar.gz")
 
 
 def test_the_app_runs_again_after_a_restart_of_the_agent(world: World) -> None:

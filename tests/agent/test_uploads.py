@@ -54,7 +54,7 @@ def test_a_deployed_archive_that_was_due_goes_after_a_restart(world: World) -> N
     wait_for("result", (world.drop / "v1.tar.gz.result.toml").exists)
     wait_for("end of the work", lambda: not (world.drop / "v1.tar.gz.deploying").exists())
     assert world.stop() == 0
-    assert world.dropped() == ["v1.tar.gz"]
+    world.await_dropped("v1.tar.gz")
     world.configure()
     world.start()
     wait_for("the upload to be cleared away", lambda: world.dropped() == [])

