@@ -13,17 +13,20 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from dropdeploy import lock, log, sdnotify
 from dropdeploy.answers import Answers
-from dropdeploy.config.directory import check_paths, not_built_yet, survey_directory
+from dropdeploy.config.address import parse_address
+from dropdeploy.config.directory import check_paths, not_built_yet, read_token, survey_directory
 from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.config.parse import Mistake
+from dropdeploy.config.values import Expected
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
@@ -32,13 +35,14 @@ from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
-from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, UnitState
+from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, Outcome, Settings, UnitState
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
 from dropdeploy.report.courier import Courier
 from dropdeploy.report.desk import Desk
-from dropdeploy.report.status import status_line
+from dropdeploy.report.page.bulletin import Bulletin, Event
+from dropdeploy.report.status import Seen, status_line
 from dropdeploy.slots import Slots
 from dropdeploy.units.embedded import EmbeddedUnits
 
@@ -87,6 +91,7 @@ class Agent:
         self._watching = asyncio.Lock()
         self._lost = asyncio.Event()
         self._running: dict[str, Running] = {}
+        self.bulletin = Bulletin()
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
 
@@ -145,11 +150,17 @@ class Agent:
             releases,
             drop,
             desk,
-            changed=self._tell_status,
-            concluded=lambda outcome: self._courier.wake(),
+            changed=partial(self._changed, app.name),
+            concluded=self._concluded,
         )
         lane = Lane(
-            app, ports=ports, drop=drop, answers=answers, slots=self._slots, rescan_s=self._config.settings.rescan_s
+            app,
+            ports=ports,
+            drop=drop,
+            answers=answers,
+            slots=self._slots,
+            rescan_s=self._config.settings.rescan_s,
+            advanced=lambda: self.bulletin.tell(Event(app.name)),
         )
         task = asyncio.create_task(lane.run(), name=f"lane {app.name}")
         self._running[app.name] = Running(lane, task)
@@ -208,8 +219,24 @@ class Agent:
         doing = status_line([running.lane.now for running in self._running.values()])
         return f"STATUS={'stopping; ' if self._stopping.is_set() else ''}{doing}"
 
-    def _tell_status(self) -> None:
+    def _changed(self, name: str) -> None:
         sdnotify.notify(self._status())
+        self.bulletin.tell(Event(name))
+
+    def _concluded(self, outcome: Outcome) -> None:
+        self._courier.wake()
+        self.bulletin.tell(Event(outcome.app, f"{outcome.app}: {outcome.status}: {outcome.summary}"))
+
+    # --- what the page asks ---
+
+    def seen(self) -> Mapping[str, Seen]:
+        """Every app as it is now, by name."""
+        return {name: running.lane.seen for name, running in self._running.items()}
+
+    def ailments(self) -> list[str]:
+        """What is wrong with the agent itself, in sentences that name nothing."""
+        ended = sum(1 for running in self._running.values() if running.task.done())
+        return [f"{_count(ended, 'app')} of {len(self._running)} no longer looked after"] if ended else []
 
     # --- reload ---
 
@@ -345,10 +372,38 @@ async def serve(directory: Path, config: Config) -> int:
         loop = asyncio.get_running_loop()
         for number, act in ((signal.SIGTERM, agent.stop), (signal.SIGINT, agent.stop), (signal.SIGHUP, agent.reload)):
             loop.add_signal_handler(number, act)
+        await _open_page(stack, checked.settings, agent)
         await agent.run()
     if damages:
         raise HistoryError(f"{damages[0]}; the agent ends, and begins a new history when it is started again")
     return EXIT_OK
+
+
+async def _open_page(stack: AsyncExitStack, settings: Settings, agent: Agent) -> None:
+    """The status page, if ``listen`` asks for it, until the stack is unwound. Raises UnavailableError."""
+    address = parse_address(settings.listen)
+    if address is None:
+        return
+    token = await asyncio.to_thread(read_token, settings.listen_token_file) if settings.listen_token_file else ""
+    if isinstance(token, Expected):
+        raise UnavailableError(f"{settings.listen_token_file}: {token.text}")
+    # It is megabytes, and few look.
+    from dropdeploy.report.page.server import open_page  # noqa: PLC0415
+
+    try:
+        page = await open_page(
+            address,
+            token,
+            apps=agent.seen,
+            ailments=agent.ailments,
+            bulletin=agent.bulletin,
+            history=settings.state / HISTORY_NAME,
+        )
+    except OSError as error:
+        raise UnavailableError(
+            f'listen = "{settings.listen}" in dropdeploy.toml cannot be had: {error.strerror}'
+        ) from error
+    stack.push_async_callback(page.close)
 
 
 def refuse_configuration(mistakes: Sequence[Mistake]) -> int:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dropdeploy.deploy.ports import Releases
+from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED
 from dropdeploy.diary import Kind, about, about_outcome
 from dropdeploy.history import History, HistoryAwayError, HistoryThread, Unreported
@@ -241,6 +242,7 @@ class Answers:
         outcomes = await self._history.ask(lambda history: history.outcomes(name, 1))
         last = outcomes[0] if outcomes else None
         is_last_live = last is not None and last.live == survey.live
+        maker = await self._maker(survey.live, last)
         self.show(
             replace(
                 self._now,
@@ -249,9 +251,20 @@ class Answers:
                 since=self._since(survey.live, last),
                 releases=tuple((release, health.get(release)) for release in reversed(survey.releases)),
                 last=last,
+                maker=maker,
+                rollback_to=newest_healthy(survey.releases, health, before=survey.live) if survey.live else "",
                 working="",
             )
         )
+
+    async def _maker(self, live: str, last: Outcome | None) -> Outcome | None:
+        """The deploy that made what is live."""
+        known = (last, self._now.maker)
+        made = (each for each in known if each and each.action is Action.DEPLOY and each.release == live)
+        if not live or (maker := next(made, None)) is not None:
+            return maker if live else None
+        makers = await self._history.ask(lambda history: history.makers(self.app.name, (live,)))
+        return makers.get(live)
 
     def _since(self, live: str, last: Outcome | None) -> datetime | None:
         if live == self._now.live and self._now.since is not None:

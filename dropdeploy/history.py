@@ -363,6 +363,33 @@ class History:
         )
         return tuple(record.load(Outcome, told) for (told,) in rows)
 
+    def outcomes_before(self, app: str, deploy: int, limit: int) -> tuple[Outcome, ...]:
+        """The verdicts of an app's deploys with lower numbers, newest first."""
+        rows = self._db.execute(
+            "SELECT outcome FROM deploys WHERE app = ? AND id < ? AND outcome IS NOT NULL ORDER BY id DESC LIMIT ?",
+            (app, deploy, limit),
+        )
+        return tuple(record.load(Outcome, told) for (told,) in rows)
+
+    def makers(self, app: str, releases: Sequence[str]) -> dict[str, Outcome]:
+        """The deploys that made these releases, as far as they are remembered."""
+        marks = ", ".join("?" * len(releases))
+        rows = self._db.execute(
+            f"SELECT release, outcome FROM releases JOIN deploys ON id = deploy AND action = 'deploy' "  # noqa: S608 (only marks are put in)
+            f"WHERE releases.app = ? AND release IN ({marks}) AND outcome IS NOT NULL",
+            (app, *releases),
+        )
+        return {release: record.load(Outcome, told) for release, told in rows}
+
+    def neighbours(self, app: str, deploy: int) -> tuple[int, int]:
+        """The numbers of the app's decided deploys before and after this one; 0 where there is none."""
+        (before, after) = self._db.execute(
+            "SELECT (SELECT max(id) FROM deploys WHERE app = ?1 AND id < ?2 AND outcome IS NOT NULL), "
+            "(SELECT min(id) FROM deploys WHERE app = ?1 AND id > ?2 AND outcome IS NOT NULL)",
+            (app, deploy),
+        ).fetchone()
+        return before or 0, after or 0
+
     def changes(self) -> int:
         """Another number whenever somebody else has written."""
         (version,) = self._db.execute("PRAGMA data_version").fetchone()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +30,7 @@ from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
 from dropdeploy.intake.provenance import is_only_touched
 from dropdeploy.model import Action, App, ErrorCode, Fate, Fault, Format, Marker, Status, Upload
-from dropdeploy.report.status import AppNow
+from dropdeploy.report.status import AppNow, Progress, Seen
 from dropdeploy.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,15 @@ class Lane:
     """Everything about one app, from a file that appears to the file that answers it."""
 
     def __init__(
-        self, app: App, *, ports: Ports, drop: DropDirectory, answers: Answers, slots: Slots, rescan_s: float
+        self,
+        app: App,
+        *,
+        ports: Ports,
+        drop: DropDirectory,
+        answers: Answers,
+        slots: Slots,
+        rescan_s: float,
+        advanced: Callable[[], None],
     ) -> None:
         self.app = app
         self._history = ports.history
@@ -63,6 +72,8 @@ class Lane:
         self._wakeup = asyncio.Event()
         self._memory = Memory()
         self._work: Work | None = None
+        self._advanced = advanced  # called whenever `seen` has other progress
+        self._progress: Progress | None = None
         self._is_closing = False
         self._is_deciding = False
         self._trouble = ""
@@ -77,6 +88,12 @@ class Lane:
     def now(self) -> AppNow:
         """The app as it is."""
         return self._answers.now
+
+    @property
+    def seen(self) -> Seen:
+        """The app as it is, with what is going on."""
+        now = self._answers.now
+        return Seen(now, self._progress if now.working else None)
 
     async def run(self) -> None:
         """Recover what was interrupted, then look and work until closed."""
@@ -274,7 +291,20 @@ class Lane:
         if step is None:
             return
         self._desk.working(state.request.name, step, state.started, state.steps, percent)
-        self._answers.show(replace(self._answers.now, working=f"{state.request.name}: {step}"))
+        name = state.request.name
+        self._progress = Progress(
+            deploy=state.id,
+            action=state.action,
+            request=name,
+            started=state.started,
+            step=step,
+            steps=state.steps,
+            percent=percent,
+            release=state.release,
+            meta=state.meta,
+        )
+        self._answers.show(replace(self._answers.now, working=f"{name}: {step}"))
+        self._advanced()
 
     # --- after a crash ---
 

@@ -265,6 +265,7 @@ class Settings:
     rescan_s: float = 30.0
     bus: Bus = Bus.SYSTEM
     listen: str = ""
+    listen_token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ class UnixAddress:
     path: str
 
 
+def is_loopback(address: TcpAddress | UnixAddress) -> bool:
+    """Only who is on this machine reaches it."""
+    return isinstance(address, UnixAddress) or ipaddress.ip_address(address.host).is_loopback
+
+
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
     """What to GET: ``url`` is http:// or https://. Where ``socket`` is set it goes over that Unix socket."""

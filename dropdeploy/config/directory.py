@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +13,12 @@ from pathlib import Path
 from dropdeploy.config.claims import Claim, path_claims
 from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.config.parse import Mistake, SourceText, conflict_mistakes, survey_config
+from dropdeploy.config.values import Expected
 from dropdeploy.model import Config, Strategy
 
 MAX_FILE_BYTES = 1024 * 1024
+MAX_TOKEN = 1024
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,1024}")  # RFC 6750, 2.1
 
 
 def read_config(directory: Path) -> Config | tuple[Mistake, ...]:
@@ -45,6 +49,9 @@ def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
     ``directory`` is the configuration directory, for the names of the files.
     """
     mistakes: list[Mistake] = []
+    token_file = config.settings.listen_token_file
+    if token_file is not None and isinstance(token := read_token(token_file), Expected):
+        mistakes.append(Mistake(str(directory / MAIN_FILE), "listen_token_file", f'"{token_file}"', token.text))
     claims: list[Claim] = []
     same: dict[tuple[int, int], Path] = {}
     for app in config.apps:
@@ -58,6 +65,22 @@ def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
                 real = same.setdefault((found.st_dev, found.st_ino), Path(os.path.realpath(claim.thing)))
                 claims.append(replace(claim, thing=real))
     return (*mistakes, *conflict_mistakes(claims))
+
+
+def read_token(path: Path) -> str | Expected:
+    """What opens the status page: a file's one line."""
+    try:
+        token = path.read_bytes()[: MAX_TOKEN + 1].decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else "it is not text"
+        return Expected(
+            f"cannot be read: {reason}; `openssl rand -hex 32` makes a token, the agent must be able to read it"
+        )
+    if not _TOKEN.fullmatch(token):
+        return Expected(
+            "expected a token there, one line of 16 to 1024 letters and digits; `openssl rand -hex 32` makes one"
+        )
+    return token
 
 
 def _look_at(path: Path) -> os.stat_result | str:
@@ -120,8 +143,6 @@ def _reason(error: OSError) -> str:
 def not_built_yet(config: Config, directory: Path) -> tuple[Mistake, ...]:
     """What the configuration's language has and this version has not: to ignore it would be worse than to refuse it."""
     wanted: list[tuple[Path, str, str]] = []
-    if config.settings.listen:
-        wanted.append((directory / MAIN_FILE, "listen", config.settings.listen))
     for app in config.apps:
         file = directory / APPS_DIRECTORY / f"{app.name}.toml"
         if app.strategy is Strategy.HANDOVER:

@@ -60,6 +60,7 @@ SETTINGS = Table(
         "rescan": Key("rescan_s", values.span()),
         "bus": Key("bus", values.choice(Bus)),
         "listen": Key("listen", values.listen),
+        "listen_token_file": Key("listen_token_file", values.path_or_off),
     },
 )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dropdeploy.config.address import is_loopback, parse_address
 from dropdeploy.config.claims import Claim, claims_of_app, claims_of_settings, find_conflicts
 from dropdeploy.config.keys import APP, PLACES, SETTINGS, Key, Table
 from dropdeploy.config.values import Expected, describe_type
@@ -65,6 +66,13 @@ def survey_config(main: SourceText | None, apps: Sequence[SourceText]) -> tuple[
     fields, mistakes = _read_file(SETTINGS, main) if main else ({}, [])
     settings = Settings(**fields)  # type: ignore[arg-type]  # the table's readers return what its fields take
     claims = list(claims_of_settings(settings, main.path)) if main else []
+    address = parse_address(settings.listen)
+    if main and address and not is_loopback(address) and settings.listen_token_file is None:
+        message = (
+            "everybody on the network could read the page: name a file with a token, listen_token_file, "
+            "or listen on 127.0.0.1"
+        )
+        mistakes.append(Mistake(main.path, "listen", _show(settings.listen), message))
     read: list[App] = []
     sources = sorted(apps, key=lambda source: source.path)
     for source in sources:

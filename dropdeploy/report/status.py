@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dropdeploy.model import Outcome
+from dropdeploy.model import Action, Outcome, Step
 from dropdeploy.report.harmless import one_line
 
 
 @dataclass(frozen=True, slots=True)
 class AppNow:
     """One app. ``releases`` are (id, healthy), newest first; ``queue`` are names that wait; ``working`` is what is
-    going on, as "build.tar.gz: extract"; ``since`` is when ``live`` went live, as far as is remembered."""
+    going on, as "build.tar.gz: extract"; ``since`` is when ``live`` went live, as far as is remembered. ``maker`` is
+    the deploy that made the live release, and ``rollback_to`` where an empty ``rollback`` would go, "" where to none.
+    """
 
     app: str
     live: str = ""
@@ -24,6 +26,34 @@ class AppNow:
     is_held: bool = False
     working: str = ""
     last: Outcome | None = None
+    maker: Outcome | None = None
+    rollback_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A deploy, rollback or restart that is going on: ``step`` now, those that ended, ``percent`` where it is known.
+
+    ``release`` and ``meta`` are what it makes or aims at, as far as that is known yet.
+    """
+
+    deploy: int
+    action: Action
+    request: str
+    started: datetime
+    step: str
+    steps: tuple[Step, ...] = ()
+    percent: float | None = None
+    release: str = ""
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An app as whoever watches sees it: how it is, and what is going on, if anything is."""
+
+    now: AppNow
+    progress: Progress | None = None
 
 
 def status_table(now: AppNow) -> dict[str, object]:

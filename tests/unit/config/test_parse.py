@@ -35,6 +35,7 @@ concurrency = 2
 rescan = "30s"
 bus = "system"
 listen = ""
+listen_token_file = ""
 """
 APP_REFERENCE = """
 root = "/home/myapp"
@@ -145,7 +146,8 @@ def test_each_key_fills_its_field() -> None:
         concurrency = 4
         rescan = "1min"
         bus = "embedded"
-        listen = "127.0.0.1:8731"
+        listen = "0.0.0.0:8731"
+        listen_token_file = "/etc/token"
     """
     app = """
         root = "/srv/app"
@@ -199,7 +201,7 @@ def test_each_key_fills_its_field() -> None:
         environment = { NODE_ENV = "production" }
     """
     assert config(main, web=app) == Config(
-        Settings(Path("/srv/state"), Path("/srv/in"), 4, 60.0, Bus.EMBEDDED, "127.0.0.1:8731"),
+        Settings(Path("/srv/state"), Path("/srv/in"), 4, 60.0, Bus.EMBEDDED, "0.0.0.0:8731", Path("/etc/token")),
         (
             App(
                 "web",
@@ -421,6 +423,15 @@ def test_one_address_for_two_listeners() -> None:
         'apps.d/c.toml: embedded.listen = "127.0.0.1:8080": overlaps the address of app "b", 0.0.0.0:8080',
         'apps.d/e.toml: embedded.listen = "/run/d.sock": is also the address of app "d"',
     )
+
+
+def test_a_page_that_others_can_reach_needs_a_token() -> None:
+    told = 'dropdeploy.toml: listen = "{}": everybody on the network could read the page: name a file with a token'
+    for address in ("0.0.0.0:8731", "192.0.2.1:8731", "[::]:8731"):
+        starts(mistakes(f'listen = "{address}"'), told.format(address))
+        config(f'listen = "{address}"\nlisten_token_file = "/etc/token"')
+    for address in ("", "127.0.0.1:8731", "127.0.0.2:8731", "[::1]:8731", "/run/dropdeploy/http.sock"):
+        config(f'listen = "{address}"')
 
 
 def test_an_embedded_address_counts_only_where_it_is_used() -> None:
