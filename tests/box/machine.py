@@ -110,7 +110,7 @@ class Box:
         self.name = f"dropdeploy-box-{secrets.token_hex(4)}"
         boxes = cache.directory("boxes")
         self._place = boxes / self.name
-        self._cgroup = _cgroup_root() / self.name
+        self.cgroup = _cgroup_root() / self.name
         with cache.entry(boxes.parent, "boxes"):
             keeper.sweep(boxes)
             self._place.mkdir(mode=0o700)
@@ -118,7 +118,7 @@ class Box:
         assert lock is not None, "a name of its own"
         for part in ("upper", "work", "root"):
             (self._place / part).mkdir()
-        (self._place / keeper.CGROUP).write_text(str(self._cgroup))
+        (self._place / keeper.CGROUP).write_text(str(self.cgroup))
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", keeper.__file__, str(self._place)],
             stdin=subprocess.PIPE,
@@ -126,7 +126,7 @@ class Box:
             start_new_session=True,
         )
         os.close(lock)
-        self._cgroup.mkdir()
+        self.cgroup.mkdir()
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
         shutil.copytree(REPOSITORY, self._place / "upper/src", ignore=NOT_SOURCES, symlinks=True)
@@ -144,7 +144,7 @@ class Box:
         if self._nspawn is not None:
             raise BoxError(f"{self.name} runs already")
         address = f"@{self.name}"
-        places = map(str, (self._cgroup, self._tree, self._place))
+        places = map(str, (self.cgroup, self._tree, self._place))
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(address.replace("@", "\0"))
             with (self._place / "console").open("ab") as console:
@@ -179,7 +179,7 @@ class Box:
 
     def crash(self) -> None:
         """The power cut: every process is gone at once, what was written stays."""
-        keeper.kill_all(self._cgroup)
+        keeper.kill_all(self.cgroup)
         self._gone()
 
     def shut_down(self, timeout_s: float = 30.0) -> None:
@@ -198,7 +198,7 @@ class Box:
         if self._nspawn is not None:
             self._nspawn.wait()
         self._nspawn, self.leader = None, 0
-        for below in self._cgroup.iterdir():
+        for below in self.cgroup.iterdir():
             if below.is_dir():
                 keeper.remove_cgroup(below)
 
