@@ -35,7 +35,7 @@ from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import UNWATCHED_S, Watcher
 from dropdeploy.lane import Lane
-from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, Outcome, Settings, UnitState
+from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, Outcome, Settings, Strategy, UnitState
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
@@ -307,6 +307,10 @@ async def _unit_mistakes(config: Config, directory: Path, units: Units) -> tuple
                     "give it a User= of its own",
                 )
             )
+        if app.strategy is Strategy.HANDOVER:
+            file = str(directory / APPS_DIRECTORY / f"{app.name}.toml")
+            unmet = await units.unmet_for_handover(app.unit)
+            mistakes += [Mistake(file, "strategy", '"handover"', f"{fault.message}; {fault.hint}") for fault in unmet]
     return tuple(mistakes)
 
 

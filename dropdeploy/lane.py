@@ -20,7 +20,7 @@ from dropdeploy.answers import Answers
 from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover, take_up
-from dropdeploy.deploy.runner import Runner, unconfigured
+from dropdeploy.deploy.runner import Runner, unconfigured, way_of
 from dropdeploy.deploy.verdict import STALLED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
@@ -246,6 +246,7 @@ class Lane:
             started=started,
             on_failure=self.app.on_failure,
             without=unconfigured(self.app),
+            way=way_of(self.app),
         )
         await self._finish(await self._runner.run(state))
 

@@ -14,7 +14,7 @@ from dropdeploy.config.claims import Claim, path_claims
 from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.config.parse import Mistake, SourceText, conflict_mistakes, survey_config
 from dropdeploy.config.values import Expected
-from dropdeploy.model import Config, Strategy
+from dropdeploy.model import Bus, Config, Strategy
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TOKEN = 1024
@@ -142,10 +142,10 @@ def _reason(error: OSError) -> str:
 
 def not_built_yet(config: Config, directory: Path) -> tuple[Mistake, ...]:
     """What the configuration's language has and this version has not: to ignore it would be worse than to refuse it."""
-    wanted: list[tuple[Path, str, str]] = []
+    mistakes: list[Mistake] = []
     for app in config.apps:
-        file = directory / APPS_DIRECTORY / f"{app.name}.toml"
-        if app.strategy is Strategy.HANDOVER:
-            wanted.append((file, "strategy", app.strategy.value))
-    message = "not available in this version of dropdeploy yet; leave it out"
-    return tuple(Mistake(str(file), key, f'"{value}"', message) for file, key, value in wanted)
+        if app.strategy is Strategy.HANDOVER and config.settings.bus is Bus.EMBEDDED:
+            file = directory / APPS_DIRECTORY / f"{app.name}.toml"
+            message = 'not available with bus = "embedded" yet; choose another, or have systemd run the app'
+            mistakes.append(Mistake(str(file), "strategy", '"handover"', message))
+    return tuple(mistakes)

@@ -7,10 +7,14 @@ the diagram. ``DECIDED`` is the end: the state then holds all that ``verdict`` n
 
 There are three stretches of road:
 
-- *forward*: preflight … prune, of which an action drives those on its route. Up to ``swap`` nothing of the live release
-  is touched, so a fault (or a cancellation) only needs what was built to be taken away.
+- *forward*: preflight … prune, of which an action drives those on its route. Up to ``trial`` nothing of what serves is
+  touched, so a fault (or a cancellation) only needs what was built to be taken away.
 - *back*: from a release that went live and is ill to the one before, by the same means and the same check.
 - *off*: a first deploy that is ill has nothing to go back to: the link is removed and the unit is stopped.
+
+There are two ways to go live. *In place*, the link is swapped and the unit restarted, and then it is asked whether it
+is healthy. In a *handover* the new release is started beside what runs, on the same socket, and has to be healthy there
+before the link is swapped; then what ran before is told to withdraw, and the new one is asked once more, alone.
 
 Every phase can be performed twice with the same result; that is what ``recovery`` stands on.
 """
@@ -39,70 +43,83 @@ from dropdeploy.model import (
 
 
 class Phase(StrEnum):
-    """What is being done. The first ten are the forward steps, in order."""
+    """What is being done. The forward steps come first, in order: no route has all of them."""
 
     PREFLIGHT = "preflight"
     EXTRACT = "extract"
     LINK = "link"
     HOOKS = "hooks"
     TRIAL = "trial"
+    START = "start"
+    BESIDE = "beside"
     SWAP = "swap"
     RESTART = "restart"
+    WITHDRAW = "withdraw"
     HEALTH = "health"
     AFTER_LIVE = "after-live"
     PRUNE = "prune"
+    BACK_START = "back-start"
     BACK_SWAP = "back-swap"
     BACK_RESTART = "back-restart"
+    BACK_WITHDRAW = "back-withdraw"
     BACK_HEALTH = "back-health"
     OFF = "off"
     DISCARD = "discard"
     DECIDED = "decided"
 
 
-ROUTES: Mapping[Action, tuple[Phase, ...]] = {
-    Action.DEPLOY: (
-        Phase.PREFLIGHT,
-        Phase.EXTRACT,
-        Phase.LINK,
-        Phase.HOOKS,
-        Phase.TRIAL,
-        Phase.SWAP,
-        Phase.RESTART,
-        Phase.HEALTH,
-        Phase.AFTER_LIVE,
-        Phase.PRUNE,
-    ),
-    Action.ROLLBACK: (
-        Phase.PREFLIGHT,
-        Phase.HOOKS,
-        Phase.SWAP,
-        Phase.RESTART,
-        Phase.HEALTH,
-        Phase.AFTER_LIVE,
-        Phase.PRUNE,
-    ),
-    Action.RESTART: (Phase.PREFLIGHT, Phase.RESTART, Phase.HEALTH),
+class Way(StrEnum):
+    """How a release goes live."""
+
+    IN_PLACE = "in place"
+    HANDOVER = "handover"
+
+
+_GO_LIVE: Mapping[Way, tuple[Phase, ...]] = {
+    Way.IN_PLACE: (Phase.SWAP, Phase.RESTART, Phase.HEALTH),
+    Way.HANDOVER: (Phase.START, Phase.BESIDE, Phase.SWAP, Phase.WITHDRAW, Phase.HEALTH),
 }
+
+
+def _routes(way: Way) -> Iterator[tuple[tuple[Action, Way], tuple[Phase, ...]]]:
+    live, ending = _GO_LIVE[way], (Phase.AFTER_LIVE, Phase.PRUNE)
+    building = (Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL)
+    yield (Action.DEPLOY, way), (*building, *live, *ending)
+    yield (Action.ROLLBACK, way), (Phase.PREFLIGHT, Phase.HOOKS, *live, *ending)
+    yield (Action.RESTART, way), (Phase.PREFLIGHT, *(phase for phase in live if phase is not Phase.SWAP))
+
+
+ROUTES: Mapping[tuple[Action, Way], tuple[Phase, ...]] = {key: route for way in Way for key, route in _routes(way)}
+
+_FORWARD = frozenset(phase for route in ROUTES.values() for phase in route)
 
 OPTIONAL = frozenset({Phase.HOOKS, Phase.TRIAL, Phase.AFTER_LIVE})
 """Driven only where the app has configured them."""
 
 STEP_OF: Mapping[Phase, StepName] = {
-    **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY] if phase is not Phase.AFTER_LIVE},
+    **{phase: StepName(phase.value) for phase in ROUTES[Action.DEPLOY, Way.IN_PLACE] if phase is not Phase.AFTER_LIVE},
+    Phase.START: StepName.RESTART,
+    Phase.BESIDE: StepName.HEALTH,
+    Phase.WITHDRAW: StepName.RESTART,
     Phase.AFTER_LIVE: StepName.HOOKS,
+    Phase.BACK_START: StepName.RESTART,
     Phase.BACK_SWAP: StepName.SWAP,
     Phase.BACK_RESTART: StepName.RESTART,
+    Phase.BACK_WITHDRAW: StepName.RESTART,
     Phase.BACK_HEALTH: StepName.HEALTH,
     Phase.OFF: StepName.SWAP,
 }
 """Under which name a phase appears in the result. What is missing here is housekeeping and not shown."""
 
-BACK = frozenset({Phase.BACK_SWAP, Phase.BACK_RESTART, Phase.BACK_HEALTH, Phase.OFF})
+BACK = frozenset(
+    {Phase.BACK_START, Phase.BACK_SWAP, Phase.BACK_RESTART, Phase.BACK_WITHDRAW, Phase.BACK_HEALTH, Phase.OFF}
+)
 HOUSEKEEPING = frozenset({Phase.AFTER_LIVE, Phase.PRUNE, Phase.DISCARD})
 """Never fails a deploy: the step tells what was left undone."""
 BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
+"""Nothing of what serves was touched yet."""
 REFUSALS = frozenset({ErrorCode.NOT_AUTHORISED, ErrorCode.UNIT_MASKED, ErrorCode.UNIT_NOT_FOUND})
-"""A restart that ends so has not begun: what ran before runs on, and the way back is the link alone."""
+"""A restart or a start that ends so has not begun: what ran before runs on, and the way back is the link alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +127,16 @@ class Ground:
     """What preflight found: the release to make or to go to, and what there is to return to.
 
     ``previous`` is what `app` points to, and ``is_live_healthy`` what is remembered of it; ``back_to`` is where a
-    failure leads: ``previous`` when it is whole, else the newest healthy release, else "".
+    failure leads: ``previous`` when it is whole, else the newest healthy release, else "". For a handover ``unit`` is
+    what is going to run ``release``, and ``before`` what ran already.
     """
 
     release: str
     previous: str
     back_to: str
     is_live_healthy: bool | None = None
+    unit: str = ""
+    before: tuple[UnitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +144,9 @@ class Deploy:
     """The state of one deploy, rollback or restart. A value: it can be written down and taken up again.
 
     ``release`` is what it makes or aims at, ``live`` what `app` points to now, and ``is_live_healthy`` what was seen
-    of that (None: nothing yet). ``run`` is the unit's run whose health decides. ``fault`` is why what was asked for
-    did not succeed, ``back_fault`` why the way back did not.
+    of that (None: nothing yet). ``run`` is the unit's run whose health decides. ``has_restarted``: what serves was
+    touched. ``unit`` and ``before``: see Ground; ``is_old_well``: see Started. ``fault`` is why what was asked for did
+    not succeed, ``back_fault`` why the way back did not.
     """
 
     id: int
@@ -143,6 +164,9 @@ class Deploy:
     is_live_healthy: bool | None = None
     has_restarted: bool = False
     run: UnitState | None = None
+    unit: str = ""
+    before: tuple[UnitState, ...] = ()
+    is_old_well: bool = False
     unpacked: Unpacked | None = None
     meta: tuple[tuple[str, str], ...] = ()
     health: HealthReport | None = None
@@ -151,6 +175,11 @@ class Deploy:
     fault_step: StepName | None = None
     back_fault: Fault | None = None
     is_cancelled: bool = False
+
+    @property
+    def way(self) -> Way:
+        """How its release goes live."""
+        return Way.HANDOVER if Phase.START in self.route else Way.IN_PLACE
 
 
 # --- events --------------------------------------------------------------------------------------------
@@ -165,7 +194,15 @@ class Extracted:
     meta: tuple[tuple[str, str], ...] = ()
 
 
-Learned = Ground | Extracted | UnitState | HealthReport
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What the start of a handover brought: the new run, and whether what ran before answered well just before."""
+
+    run: UnitState
+    is_old_well: bool
+
+
+Learned = Ground | Extracted | Started | UnitState | HealthReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +262,27 @@ def _is_restart(state: Deploy) -> bool:
     return state.action is Action.RESTART
 
 
+def _is_handover(state: Deploy) -> bool:
+    return state.way is Way.HANDOVER
+
+
+def _is_restart_of_nothing(state: Deploy) -> bool:
+    return _is_restart(state) and not state.has_restarted
+
+
+def _has_touched_nothing(state: Deploy) -> bool:
+    return not state.has_restarted
+
+
+def _can_take_back(state: Deploy) -> bool:
+    return _is_handover(state) and _has_way_back(state)
+
+
+def may_have_swapped(state: Deploy) -> bool:
+    """The link was, or may have been, moved away from what is gone back to."""
+    return state.live != state.back_to or state.fault_step is StepName.SWAP
+
+
 def _keeps_ill(state: Deploy) -> bool:
     # A rollback always returns: its promise is to be no worse off than before.
     return state.action is Action.DEPLOY and state.on_failure is OnFailure.KEEP
@@ -256,30 +314,44 @@ def _onward(phase: Phase) -> Rule:
     return tuple((_always if later is Phase.DECIDED else _drives(later), later) for later in ordered)
 
 
-_ILL: Rule = (
-    (_is_restart, Phase.DECIDED),
-    (_keeps_ill, Phase.PRUNE),
-    (_has_way_back, Phase.BACK_SWAP),
-    (_always, Phase.OFF),
-)
+_BACK_IN_PLACE: Rule = ((_has_way_back, Phase.BACK_SWAP), (_always, Phase.OFF))
+_BACK_EITHER_WAY: Rule = ((_can_take_back, Phase.BACK_START), *_BACK_IN_PLACE)
+_UNLESS_KEPT: Rule = ((_is_restart, Phase.DECIDED), (_keeps_ill, Phase.PRUNE))
+_ILL_BESIDE: Rule = ((_has_way_back, Phase.BACK_START), (_always, Phase.OFF))
+"""It is not live yet, so there is nothing that `on_failure` could keep."""
 
 TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
-    **{(phase, Done): _onward(phase) for phase in ROUTES[Action.DEPLOY]},
+    **{(phase, Done): _onward(phase) for phase in Phase if phase in _FORWARD},
     (Phase.PREFLIGHT, Failed): _to(Phase.DECIDED),
     (Phase.EXTRACT, Failed): _to(Phase.DECIDED),
     (Phase.LINK, Failed): _to(Phase.DISCARD),
     (Phase.HOOKS, Failed): _to(Phase.PRUNE),
     (Phase.TRIAL, Failed): _to(Phase.PRUNE),
-    (Phase.SWAP, Failed): ((_has_way_back, Phase.BACK_SWAP), (_always, Phase.OFF)),
-    (Phase.RESTART, Failed): _ILL,
-    (Phase.HEALTH, Failed): _ILL,
+    (Phase.START, Failed): (
+        (_is_restart_of_nothing, Phase.DECIDED),
+        (_has_touched_nothing, Phase.PRUNE),
+        *_ILL_BESIDE,
+    ),
+    (Phase.BESIDE, Failed): _ILL_BESIDE,
+    (Phase.SWAP, Failed): _BACK_EITHER_WAY,
+    (Phase.RESTART, Failed): (*_UNLESS_KEPT, *_BACK_IN_PLACE),
+    (Phase.WITHDRAW, Failed): _ILL_BESIDE,
+    (Phase.HEALTH, Failed): (*_UNLESS_KEPT, *_BACK_EITHER_WAY),
     (Phase.AFTER_LIVE, Failed): _to(Phase.PRUNE),
     (Phase.PRUNE, Failed): _to(Phase.DECIDED),
-    (Phase.BACK_SWAP, Done): ((_has_restarted, Phase.BACK_RESTART), (_always, Phase.PRUNE)),
+    (Phase.BACK_START, Done): ((may_have_swapped, Phase.BACK_SWAP), (_always, Phase.BACK_WITHDRAW)),
+    (Phase.BACK_START, Failed): _to(Phase.DECIDED),
+    (Phase.BACK_SWAP, Done): (
+        (_is_handover, Phase.BACK_WITHDRAW),
+        (_has_restarted, Phase.BACK_RESTART),
+        (_always, Phase.PRUNE),
+    ),
     (Phase.BACK_SWAP, Failed): _to(Phase.DECIDED),
     (Phase.BACK_RESTART, Done): _to(Phase.BACK_HEALTH),
     (Phase.BACK_RESTART, Failed): _to(Phase.DECIDED),
-    (Phase.BACK_HEALTH, Done): _to(Phase.PRUNE),
+    (Phase.BACK_WITHDRAW, Done): _to(Phase.BACK_HEALTH),
+    (Phase.BACK_WITHDRAW, Failed): _to(Phase.DECIDED),
+    (Phase.BACK_HEALTH, Done): ((_is_restart, Phase.DECIDED), (_always, Phase.PRUNE)),
     (Phase.BACK_HEALTH, Failed): _to(Phase.DECIDED),
     (Phase.OFF, Done): _to(Phase.PRUNE),
     (Phase.OFF, Failed): _to(Phase.DECIDED),
@@ -308,10 +380,11 @@ def begin(
     started: datetime,
     on_failure: OnFailure = OnFailure.ROLLBACK,
     without: frozenset[Phase] = frozenset(),
+    way: Way = Way.IN_PLACE,
 ) -> Deploy:
     """The first state for a request. ``without`` are the phases that the app has not configured."""
     action = request.action if isinstance(request, Marker) else Action.DEPLOY
-    route = tuple(phase for phase in ROUTES[action] if phase not in without)
+    route = tuple(phase for phase in ROUTES[action, way] if phase not in without)
     return Deploy(id=id, app=app, action=action, request=request, started=started, route=route, on_failure=on_failure)
 
 
@@ -322,7 +395,8 @@ def advance(state: Deploy, event: Event) -> Deploy:
         raise IllegalEventError(f"{type(event).__name__} in phase {state.phase}")
     noted = _note(state, event)
     target = next(phase for guard, phase in rule if guard(noted))
-    return replace(noted, phase=target, has_restarted=noted.has_restarted or target is Phase.RESTART)
+    is_touching = target in (Phase.START, Phase.RESTART)
+    return replace(noted, phase=target, has_restarted=noted.has_restarted or is_touching)
 
 
 def _note(state: Deploy, event: Event) -> Deploy:
@@ -336,7 +410,7 @@ def _note(state: Deploy, event: Event) -> Deploy:
         return replace(noted, back_fault=event.fault)
     if state.phase in HOUSEKEEPING:
         return noted
-    if state.phase is Phase.RESTART and event.fault.code in REFUSALS:
+    if state.phase in (Phase.START, Phase.RESTART) and event.fault.code in REFUSALS:
         noted = replace(noted, has_restarted=False)
     return replace(noted, fault=event.fault, fault_step=STEP_OF[state.phase])
 
@@ -353,7 +427,7 @@ def _see_live(state: Deploy, kind: type[Event]) -> Deploy:
             return replace(state, live="", is_live_healthy=None)
         case ((Phase.HEALTH | Phase.BACK_HEALTH), is_healthy):
             return replace(state, is_live_healthy=is_healthy)
-        case ((Phase.RESTART | Phase.BACK_RESTART), False):
+        case ((Phase.RESTART | Phase.BACK_RESTART | Phase.BACK_START), False):
             return replace(state, is_live_healthy=False)
         case _:
             return state
@@ -372,12 +446,21 @@ def _add_step(state: Deploy, event: Done | Failed) -> Deploy:
 
 def _learn(state: Deploy, learned: Learned | None) -> Deploy:
     match learned:
-        case Ground(release, previous, back_to, healthy):
+        case Ground(release, previous, back_to, healthy, unit, before):
             return replace(
-                state, release=release, previous=previous, back_to=back_to, live=previous, is_live_healthy=healthy
+                state,
+                release=release,
+                previous=previous,
+                back_to=back_to,
+                live=previous,
+                is_live_healthy=healthy,
+                unit=unit,
+                before=before,
             )
         case Extracted(upload, unpacked, meta):
             return replace(state, request=upload, unpacked=unpacked, meta=meta)
+        case Started(run, is_old_well):
+            return replace(state, run=run, is_old_well=is_old_well)
         case UnitState():
             return replace(state, run=learned)
         case HealthReport():

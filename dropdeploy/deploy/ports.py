@@ -55,7 +55,7 @@ class Units(Protocol):
         """Clear the start limit, start, and await the job. Faults as ``restart``."""
 
     async def stop(self, unit: str) -> UnitState | Fault:
-        """Stop and await the job; stopping what does not run is no fault."""
+        """Stop and await the job; stopping what does not run is no fault. Afterwards it does not count as failed."""
 
     async def await_failure(self, since: UnitState) -> Fault:
         """Return when the unit's run that ``since`` describes has failed; else go on for ever (cancel it).
@@ -73,6 +73,13 @@ class Units(Protocol):
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Ids of the releases that processes of the unit, or of its instances ``unit@ID``, run from (their
         working directories and executables); what cannot be seen is left out."""
+
+    async def standing(self, unit: str) -> tuple[UnitState, ...] | Fault:
+        """The unit, and its instances that are called after a release (``unit@ID``): those that run, come up, go
+        down, or have failed. The unit itself comes first."""
+
+    async def unmet_for_handover(self, unit: str) -> tuple[Fault, ...]:
+        """What is not as a handover needs it: the template unit, the socket, their settings. Empty when all is."""
 
 
 class HealthProbe(Protocol):

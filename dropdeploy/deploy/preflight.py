@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from dropdeploy.deploy.effect import Bad, Ports
 from dropdeploy.deploy.plan import Ground
 from dropdeploy.deploy.ports import OpenUpload, Units
+from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.target import find_target, newest_healthy
 from dropdeploy.history import History
-from dropdeploy.model import Action, App, ErrorCode, Fault, Marker, Survey, Upload, next_release_id
+from dropdeploy.model import Action, App, ErrorCode, Fault, Marker, Strategy, Survey, Upload, next_release_id
 
 LEAST_STATE_BYTES = 2 * 1024 * 1024
 """What must be free where the history is, so that it can be written down whatever becomes of the deploy."""
@@ -29,6 +30,20 @@ class Cleared:
 
 async def preflight(app: App, ports: Ports, request: Upload | Marker) -> Cleared | Bad:
     """Look at the ground. A fault comes with what is live, so that the result can tell."""
+    found = await _find_ground(app, ports, request)
+    if isinstance(found, Bad) or app.strategy is not Strategy.HANDOVER:
+        return found
+    standing = await ports.units.standing(app.unit)
+    if isinstance(standing, Fault):
+        if found.held is not None:
+            found.held.close()
+        return Bad(standing, found.ground)
+    action = request.action if isinstance(request, Marker) else Action.DEPLOY
+    unit = choose_unit(action, app.unit, found.ground.release, standing)
+    return replace(found, ground=replace(found.ground, unit=unit, before=standing))
+
+
+async def _find_ground(app: App, ports: Ports, request: Upload | Marker) -> Cleared | Bad:
     survey = await ports.releases.survey()
     if isinstance(survey, Fault):
         return Bad(survey)
@@ -101,6 +116,8 @@ async def find_unit_fault(app: App, units: Units) -> Fault | None:
             f"the unit {app.unit} cannot be loaded by systemd ({unit.load_state}), so it cannot be restarted",
             f"the administrator must correct it: `systemd-analyze verify {app.unit}` names the mistake",
         )
+    if app.strategy is Strategy.HANDOVER:
+        return next(iter(await units.unmet_for_handover(app.unit)), None)
     return None
 
 

@@ -4,7 +4,9 @@ The last intent tells which phase may have been begun, ended, or neither. Before
 was touched: what was built is taken away, and the upload or marker, which is still there, is judged anew ("as before").
 From the swap on the deploy carries on in the same phase, because each can be performed twice: it will end in a verdict.
 Where `app` does not lead where that phase takes it to lead (an intent could not be written on a full disk, or somebody
-has changed the link meanwhile), it carries on from the swap that makes it so.
+has changed the link meanwhile), it carries on from the swap that makes it so. A handover carries on from its beginning,
+or that of its way back, whatever phase it was in: what ran beside each other may have ended since, or been replaced by
+a boot, and to start what runs already changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dropdeploy.deploy.plan import BEFORE_SWAP, Deploy, Phase
+from dropdeploy.deploy.plan import BEFORE_SWAP, Deploy, Phase, Way
 
 
 class Course(StrEnum):
@@ -44,9 +46,26 @@ _SWAPS: Mapping[Phase, Phase] = {
 }
 """The phases that are about what `app` leads to, and the one that sees to it."""
 
+_BEGINNINGS: Mapping[Phase, Phase] = {
+    Phase.START: Phase.START,
+    Phase.BESIDE: Phase.START,
+    Phase.SWAP: Phase.START,
+    Phase.WITHDRAW: Phase.START,
+    Phase.HEALTH: Phase.START,
+    Phase.BACK_START: Phase.BACK_START,
+    Phase.BACK_SWAP: Phase.BACK_START,
+    Phase.BACK_WITHDRAW: Phase.BACK_START,
+    Phase.BACK_HEALTH: Phase.BACK_START,
+}
+"""Where a handover carries on."""
+
 
 def take_up(state: Deploy, live: str) -> Deploy:
     """The state from which an interrupted deploy carries on, ``live`` being what `app` leads to."""
+    if state.way is Way.HANDOVER and state.phase in _BEGINNINGS:
+        # What was seen of the health of what was live before is of no use where something else is live.
+        healthy = state.is_live_healthy if live == state.live else None
+        return replace(state, phase=_BEGINNINGS[state.phase], live=live, is_live_healthy=healthy, run=None)
     swap = _SWAPS.get(state.phase)
     if swap is None or live == state.live or (swap is Phase.SWAP and Phase.SWAP not in state.route):
         return state

@@ -16,6 +16,7 @@ from functools import partial
 from dropdeploy import record
 from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
+from dropdeploy.deploy.handover import Handover
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
     Cancelled,
@@ -25,6 +26,7 @@ from dropdeploy.deploy.plan import (
     Extracted,
     Failed,
     Phase,
+    Way,
     advance,
 )
 from dropdeploy.deploy.ports import OpenUpload
@@ -63,6 +65,7 @@ class Runner:
         self._phase = Phase.DECIDED
         self._is_cancel_wanted = False
         self._log_cursor = ""
+        self._handover = Handover(app, ports)
 
     def cancel(self) -> bool:
         """Stop the deploy in progress if it has not swapped yet. False when there is none, or it is too late."""
@@ -260,10 +263,29 @@ class Runner:
         now = await self._ports.units.inspect(self.app.unit)
         return isinstance(now, UnitState) and now.is_running
 
+    async def _start(self, state: Deploy) -> Good | Bad:
+        return await self._handover.start(state)
+
+    async def _beside(self, state: Deploy) -> Good | Bad:
+        return await self._handover.beside(state)
+
+    async def _withdraw(self, state: Deploy) -> Good | Bad:
+        return await self._handover.withdraw(state)
+
+    async def _back_start(self, state: Deploy) -> Good | Bad:
+        return await self._handover.back_start(state)
+
+    async def _back_withdraw(self, state: Deploy) -> Good | Bad:
+        return await self._handover.back_withdraw(state)
+
     async def _health(self, state: Deploy) -> Good | Bad:
+        if state.way is Way.HANDOVER:
+            return await self._handover.confirm(state)
         return await self._check_health(state, "")
 
     async def _back_health(self, state: Deploy) -> Good | Bad:
+        if state.way is Way.HANDOVER:
+            return await self._handover.back_confirm(state)
         return await self._check_health(state, f"back to {state.back_to}")
 
     async def _check_health(self, state: Deploy, detail: str) -> Good | Bad:
@@ -289,7 +311,8 @@ class Runner:
 
     async def _off(self, state: Deploy) -> Good | Bad:
         if state.has_restarted:
-            stopped = await self._ports.units.stop(self.app.unit)
+            is_handover = state.way is Way.HANDOVER
+            stopped = await (self._handover.off() if is_handover else self._ports.units.stop(self.app.unit))
             if isinstance(stopped, Fault):
                 return Bad(stopped)
         return _plain(await self._ports.releases.unlink(), "nothing was live before: the link is removed")
@@ -319,13 +342,18 @@ EFFECTS: Mapping[Phase, Effect] = {
     Phase.LINK: Runner._link,
     Phase.HOOKS: Runner._before_swap,
     Phase.TRIAL: Runner._trial,
+    Phase.START: Runner._start,
+    Phase.BESIDE: Runner._beside,
     Phase.SWAP: Runner._swap,
     Phase.RESTART: Runner._restart,
+    Phase.WITHDRAW: Runner._withdraw,
     Phase.HEALTH: Runner._health,
     Phase.AFTER_LIVE: Runner._after_live,
     Phase.PRUNE: Runner._prune,
+    Phase.BACK_START: Runner._back_start,
     Phase.BACK_SWAP: Runner._back_swap,
     Phase.BACK_RESTART: Runner._back_restart,
+    Phase.BACK_WITHDRAW: Runner._back_withdraw,
     Phase.BACK_HEALTH: Runner._back_health,
     Phase.OFF: Runner._off,
     Phase.DISCARD: Runner._discard,
@@ -340,6 +368,11 @@ def unconfigured(app: App) -> frozenset[Phase]:
         Phase.AFTER_LIVE: bool(app.hooks.after_live),
     }
     return frozenset(phase for phase, is_there in configured.items() if not is_there)
+
+
+def way_of(app: App) -> Way:
+    """How releases of this app go live."""
+    return Way.HANDOVER if app.strategy is Strategy.HANDOVER else Way.IN_PLACE
 
 
 def instance_of(template: str, release: str) -> str:

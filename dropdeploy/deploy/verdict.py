@@ -50,7 +50,7 @@ def status_of(state: Deploy) -> Status:
     if state.fault_step in (StepName.PREFLIGHT, StepName.EXTRACT):
         return Status.REJECTED
     is_back = state.has_restarted and state.action is not Action.RESTART and state.live == state.back_to != ""
-    return Status.ROLLED_BACK if is_back and state.is_live_healthy else Status.FAILED
+    return Status.ROLLED_BACK if is_back and state.is_live_healthy and state.back_fault is None else Status.FAILED
 
 
 def decide(state: Deploy, finished: datetime) -> Outcome:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from dropdeploy.model import EmbeddedUnit, Fault, UnitState
+from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.guardian import Guardian
 from dropdeploy.units.logfile import LogFile, log_path
@@ -136,6 +136,17 @@ class EmbeddedUnits:
             return frozenset()
         moved = releases_of_processes([service.sighting.state.main_pid])
         return releases_in_path(service.running_directory) | moved
+
+    async def standing(self, unit: str) -> tuple[UnitState, ...] | Fault:
+        """The unit, unless it is inactive: there are no instances here."""
+        service = self._services.get(unit)
+        state = service.sighting.state if service is not None else UnitState(unit=unit)
+        return (state,) if state.active_state != "inactive" else ()
+
+    async def unmet_for_handover(self, unit: str) -> tuple[Fault, ...]:
+        """There is no handover here."""
+        hint = 'choose another `strategy`, or run the app by systemd (bus = "system" or "user")'
+        return (Fault(ErrorCode.RESTART_FAILED, 'there is no handover with bus = "embedded"', hint),)
 
     async def _act(self, unit: str, work: Callable[[Service], Awaitable[Fault | None]]) -> UnitState | Fault:
         service = self._services.get(unit)

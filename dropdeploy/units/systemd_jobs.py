@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from dropdeploy.model import ErrorCode, Fault, UnitState, parse_release_id
+from dropdeploy.instances import NO_RELEASE, instance_of, release_of, template_of
+from dropdeploy.model import ErrorCode, Fault, UnitState
 from dropdeploy.units import failure, journal
+from dropdeploy.units.handover_needs import find_unmet, parse_setting
 from dropdeploy.units.procfs import releases_of_processes
 from dropdeploy.units.systemd_terms import (
     METHODS,
@@ -32,6 +34,7 @@ from dropdeploy.units.systemd_terms import (
 
 JOB_POLL_S: Final = 1.0
 RUN_POLL_S: Final = 0.25
+_LIVING: Final = ("active", "activating", "reloading", "deactivating")
 SIGNAL_S: Final = 0.1  # how far a signal may be behind an answer, from one thread to the other
 
 
@@ -103,7 +106,7 @@ class UnitsByJobs:
         return await self._act("start", unit)
 
     async def stop(self, unit: str) -> UnitState | Fault:
-        """Stop and await the job; stopping what does not run is no fault."""
+        """Stop, await the job, forget a failure; stopping what does not run is no fault."""
         return await self._act("stop", unit)
 
     async def await_failure(self, since: UnitState) -> Fault:
@@ -151,18 +154,51 @@ class UnitsByJobs:
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Releases that processes of the unit and its instances run from; of instances also the one they name."""
         stem, dot, kind = unit.rpartition(".")
-        pattern = f"{stem.partition('@')[0]}@*{dot}{kind}"
-        states = ["active", "activating", "reloading", "deactivating"]
+        plain = f"{stem.partition('@')[0]}{dot}{kind}"
         pids: set[int] = set()
         try:
-            instances = [row[0] for row in await self._bus.call("ListUnitsByPatterns", states, [pattern])]
+            instances = await self._list(_LIVING, instance_of(plain, "*"))
             for name in {unit, *instances}:
                 with contextlib.suppress(RefusedError):  # it may be gone by now
                     pids |= {row[1] for row in await self._bus.call("GetUnitProcesses", name)}
         except BusAwayError:
             return frozenset()
-        ids = {name.partition("@")[2].removesuffix(dot + kind) for name in instances}
-        return frozenset(filter(parse_release_id, ids)) | await asyncio.to_thread(releases_of_processes, pids)
+        named = frozenset(filter(None, map(release_of, instances)))
+        return named | await asyncio.to_thread(releases_of_processes, pids)
+
+    async def standing(self, unit: str) -> tuple[UnitState, ...] | Fault:
+        """The unit and its instances, those that run, come up, go down or have failed; the unit itself first."""
+        try:
+            names = await self._list((*_LIVING, "failed"), unit, instance_of(unit, "*"))
+        except BusAwayError as away:
+            return Fault(ErrorCode.INTERNAL, str(away), "is the bus (dbus.service) running?")
+        found: list[UnitState] = []
+        for name in sorted(name for name in names if name == unit or release_of(name)):
+            state = await self.inspect(name)
+            if isinstance(state, Fault):
+                return state
+            found.append(state)
+        return tuple(sorted(found, key=lambda state: state.unit != unit))
+
+    async def unmet_for_handover(self, unit: str) -> tuple[Fault, ...]:
+        """What keeps the unit from being handed over."""
+        instance = instance_of(unit, NO_RELEASE)
+        try:
+            plain, other = [parse_setting(name, await self._properties(name)) for name in (unit, instance)]
+            sockets = {
+                socket: (await self._properties(socket))["LoadState"] for socket in (*plain.sockets, *other.sockets)
+            }
+        except RefusedError as refusal:
+            return (refused(refusal.name, str(refusal), verb="inspect", unit=unit, user=_user()),)
+        except BusAwayError as away:
+            return (Fault(ErrorCode.INTERNAL, str(away), "is the bus (dbus.service) running?"),)
+        return find_unmet(plain, other, sockets, template=template_of(unit), release=NO_RELEASE)
+
+    async def _list(self, states: tuple[str, ...], *patterns: str) -> list[str]:
+        return [row[0] for row in await self._bus.call("ListUnitsByPatterns", list(states), list(patterns))]
+
+    async def _properties(self, unit: str) -> Mapping[str, Any]:
+        return await self._bus.properties(await self._bus.call("LoadUnit", unit))
 
     # --- jobs ------------------------------------------------------------------------------------------
 
@@ -179,6 +215,9 @@ class UnitsByJobs:
             if isinstance(result, Fault):
                 return result
             after = await self._look(unit)
+            if verb == "stop" and after.state.active_state == "failed":
+                await self._reset_start_limit(unit)  # else it would be listed as failed for ever
+                after = await self._look(unit)
         except RefusedError as refusal:
             return refused(refusal.name, str(refusal), verb=verb, unit=unit, user=_user())
         except BusAwayError as away:

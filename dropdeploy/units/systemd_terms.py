@@ -63,6 +63,10 @@ PROPERTIES: Final = (
     "ExecMainExitTimestampMonotonic",
     "TimeoutStartUSec",
     "TimeoutStopUSec",
+    # What a handover needs is read from these.
+    "Type",
+    "NonBlocking",
+    "WorkingDirectory",
 )
 
 

@@ -113,7 +113,7 @@ def test_a_root_and_a_unit_that_are_missing_are_refused(world: World) -> None:
     assert f'myapp.toml: root = "{world.root}": there is no such directory' in done.stderr
     assert 'other.toml: keeep = 3: unknown key, did you mean "keep"?' in done.stderr
     assert 'other.toml: root = "/home/other": there is no such directory' in done.stderr
-    assert 'third.toml: strategy = "handover": not available in this version' in done.stderr
+    assert 'third.toml: strategy = "handover": not available with bus = "embedded"' in done.stderr
     assert 'third.toml: drop = "/srv/drop/third": there is no such directory' in done.stderr
 
 

@@ -370,3 +370,34 @@ async def test_closing_leaves_no_thread_and_no_descriptor() -> None:
         assert left_threads()
     assert not left_threads()
     await until(lambda: asyncio.sleep(0, len(os.listdir("/proc/self/fd")) == descriptors))
+
+
+async def test_instances_stand_beside_the_unit(bench: SystemdBench) -> None:
+    other = "20260124-080000"
+    bench.write("app@.service", "[Service]\nExecStart=/bin/sleep 1000\n")
+    await bench.define("app.service", *SERVE)
+    await bench.units.start("app.service")
+    for instance in (other, "blue"):
+        await bench.units.start(f"app@{instance}.service")
+    try:
+        standing = await bench.units.standing("app.service")
+        assert not isinstance(standing, Fault)
+        assert [state.unit for state in standing] == ["app.service", f"app@{other}.service"]
+    finally:
+        for instance in (other, "blue"):
+            await bench.units.stop(f"app@{instance}.service")
+
+
+async def test_what_a_handover_lacks_is_told_all_at_once(bench: SystemdBench) -> None:
+    fit = "Type=notify\nNonBlocking=yes\nSockets=app.socket\nExecStart=/bin/sleep 1000\n"
+    bench.write("app.socket", "[Socket]\nListenStream=/run/app-of-a-test.sock\n")
+    bench.write("app.service", f"[Service]\nWorkingDirectory={bench.directory}\n{fit}")
+    bench.write("app@.service", f"[Service]\nWorkingDirectory=/srv/releases/%i\n{fit}")
+    assert await bench.units.unmet_for_handover("app.service") == ()
+    bench.write("app@.service", "[Service]\nSockets=app.socket\nExecStart=/bin/sleep 1000\n")
+    settings = [fault.message.split(" in ")[0] for fault in await bench.units.unmet_for_handover("app.service")]
+    assert [setting.removeprefix("a handover needs ") for setting in settings] == [
+        "NonBlocking=yes",
+        "Type=notify",
+        "WorkingDirectory=…/releases/%i",
+    ]

@@ -23,11 +23,13 @@ from dropdeploy.deploy.plan import (
     IllegalEventError,
     Learned,
     Phase,
+    Started,
+    Way,
     advance,
     begin,
     targets,
 )
-from dropdeploy.deploy.recovery import Course, recover
+from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
 from dropdeploy.model import (
     Action,
@@ -49,6 +51,7 @@ NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
 VERSION = Version(1, 2, 3, 4, 5)
 UPLOAD = Upload("build.tar.gz", Format.TAR_GZ, VERSION)
 NEW, OLD = "20260123-143022", "20260122-091545"
+NEW_UNIT, OLD_UNIT = f"myapp@{NEW}.service", f"myapp@{OLD}.service"
 SOME_OPTIONAL = [frozenset(some) for count in range(4) for some in combinations(sorted(OPTIONAL), count)]
 REQUESTS = {
     Action.DEPLOY: UPLOAD,
@@ -62,17 +65,25 @@ CODES = {
     Phase.LINK: ErrorCode.SHARED_MISSING,
     Phase.HOOKS: ErrorCode.HOOK_FAILED,
     Phase.TRIAL: ErrorCode.TRIAL_FAILED,
+    Phase.START: ErrorCode.RESTART_FAILED,
+    Phase.BESIDE: ErrorCode.HEALTH_TIMEOUT,
     Phase.RESTART: ErrorCode.RESTART_FAILED,
+    Phase.WITHDRAW: ErrorCode.RESTART_FAILED,
     Phase.HEALTH: ErrorCode.HEALTH_TIMEOUT,
 }
+FROM_START_ON = frozenset({Phase.START, Phase.BESIDE, Phase.SWAP, Phase.WITHDRAW, Phase.HEALTH})
+ON_THE_WAY_BACK = frozenset({Phase.BACK_START, Phase.BACK_SWAP, Phase.BACK_WITHDRAW, Phase.BACK_HEALTH})
 
 
 def start(
     action: Action = Action.DEPLOY,
     on_failure: OnFailure = OnFailure.ROLLBACK,
     without: frozenset[Phase] = frozenset(),
+    way: Way = Way.IN_PLACE,
 ) -> Deploy:
-    return begin(id=1, app="myapp", request=REQUESTS[action], started=NOW, on_failure=on_failure, without=without)
+    return begin(
+        id=1, app="myapp", request=REQUESTS[action], started=NOW, on_failure=on_failure, without=without, way=way
+    )
 
 
 def learned(state: Deploy, previous: str) -> Learned | None:
@@ -85,7 +96,11 @@ def learned(state: Deploy, previous: str) -> Learned | None:
             return Extracted(UPLOAD, Unpacked(10, "ab" * 32, 3, 30))
         case Phase.RESTART | Phase.BACK_RESTART:
             return UnitState("myapp.service", active_state="active", invocation_id="a" * 32)
-        case Phase.HEALTH | Phase.BACK_HEALTH:
+        case Phase.START:
+            return Started(UnitState(NEW_UNIT, active_state="active", invocation_id="b" * 32), is_old_well=True)
+        case Phase.BACK_START:
+            return UnitState(OLD_UNIT, active_state="active", invocation_id="c" * 32)
+        case Phase.HEALTH | Phase.BACK_HEALTH | Phase.BESIDE:
             return HealthReport(True, 1, 0.1, 200)
         case _:
             return None
@@ -97,14 +112,19 @@ def events(state: Deploy, previous: str) -> list[Event]:
     return [Done(0.1, "", learned(state, previous)), Failed(0.1, fault, brought), Cancelled(0.1)]
 
 
-def walk(action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str) -> list[Deploy]:
+def refusals(state: Deploy) -> list[Event]:
+    """systemd would not even begin."""
+    return [Failed(0.1, Fault(ErrorCode.NOT_AUTHORISED, "no"))] if state.phase in (Phase.START, Phase.RESTART) else []
+
+
+def walk(action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str) -> list[Deploy]:
     """Every state that can be reached."""
     seen: list[Deploy] = []
-    to_visit = [start(action, on_failure, without)]
+    to_visit = [start(action, on_failure, without, way)]
     while to_visit:
         state = to_visit.pop()
         seen.append(state)
-        for event in events(state, previous):
+        for event in (*events(state, previous), *refusals(state)):
             if (state.phase, type(event)) in TRANSITIONS:
                 to_visit.append(advance(state, event))
     return seen
@@ -115,19 +135,20 @@ WORLDS = [
         action,
         on_failure,
         without,
+        way,
         previous,
-        id=f"{action}-{on_failure}-{'+'.join(sorted(without)) or 'all'}-{previous or 'first'}",
+        id=f"{action}-{on_failure}-{'+'.join(sorted(without)) or 'all'}-{way}-{previous or 'first'}",
     )
-    for action, on_failure, without, previous in product(Action, OnFailure, SOME_OPTIONAL, (OLD, ""))
+    for action, on_failure, without, way, previous in product(Action, OnFailure, SOME_OPTIONAL, Way, (OLD, ""))
     if previous or action is not Action.RESTART
 ]
 
 
-@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+@pytest.mark.parametrize(("action", "on_failure", "without", "way", "previous"), WORLDS)
 def test_every_road_ends_in_one_consistent_verdict(
-    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str
 ) -> None:
-    decided = [state for state in walk(action, on_failure, without, previous) if state.phase is Phase.DECIDED]
+    decided = [state for state in walk(action, on_failure, without, way, previous) if state.phase is Phase.DECIDED]
     assert decided
     for state in decided:
         outcome = decide(state, NOW + timedelta(seconds=2))
@@ -148,12 +169,12 @@ def test_every_road_ends_in_one_consistent_verdict(
             assert outcome.fault_step is not None
 
 
-@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+@pytest.mark.parametrize(("action", "on_failure", "without", "way", "previous"), WORLDS)
 def test_an_illegal_event_is_named_and_changes_nothing(
-    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str
 ) -> None:
-    for state in walk(action, on_failure, without, previous):
-        for event in events(state, previous):
+    for state in walk(action, on_failure, without, way, previous):
+        for event in (*events(state, previous), *refusals(state)):
             if (state.phase, type(event)) not in TRANSITIONS:
                 before = replace(state)
                 with pytest.raises(IllegalEventError, match=f"{type(event).__name__} in phase {state.phase}"):
@@ -161,11 +182,11 @@ def test_an_illegal_event_is_named_and_changes_nothing(
                 assert state == before
 
 
-@pytest.mark.parametrize(("action", "on_failure", "without", "previous"), WORLDS)
+@pytest.mark.parametrize(("action", "on_failure", "without", "way", "previous"), WORLDS)
 def test_every_interrupted_state_has_a_course(
-    action: Action, on_failure: OnFailure, without: frozenset[Phase], previous: str
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str
 ) -> None:
-    for state in walk(action, on_failure, without, previous):
+    for state in walk(action, on_failure, without, way, previous):
         recovery = recover(state)
         if state.phase in BEFORE_SWAP:
             assert recovery.course is Course.AS_BEFORE
@@ -177,9 +198,9 @@ def test_every_interrupted_state_has_a_course(
 def test_every_edge_is_driven_by_some_road() -> None:
     driven = set()
     for param in WORLDS:
-        action, on_failure, without, previous = param.values
-        for state in walk(action, on_failure, without, previous):  # type: ignore[arg-type]
-            for event in events(state, previous):  # type: ignore[arg-type]
+        action, on_failure, without, way, previous = param.values
+        for state in walk(action, on_failure, without, way, previous):  # type: ignore[arg-type]
+            for event in (*events(state, previous), *refusals(state)):  # type: ignore[arg-type]
                 if (state.phase, type(event)) in TRANSITIONS:
                     driven.add((state.phase, type(event), advance(state, event).phase))
     assert driven == set(targets())
@@ -290,6 +311,94 @@ def test_cancel_before_the_swap(phase: Phase) -> None:
 
 def test_a_clock_that_runs_backwards_counts_as_no_time() -> None:
     assert decide(drive(start()), NOW - timedelta(hours=1)).seconds == 0.0
+
+
+# --- handover: which phases fail (and how), and what the verdict is ---
+
+HANDOVERS = [
+    # action, failing phases, on_failure, previous → status, live, healthy, step of the fault
+    (Action.DEPLOY, (), OnFailure.ROLLBACK, OLD, Status.DEPLOYED, NEW, True, None),
+    (Action.DEPLOY, (Phase.START,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.RESTART),
+    (Action.DEPLOY, (Phase.START,), OnFailure.KEEP, OLD, Status.ROLLED_BACK, OLD, True, StepName.RESTART),
+    (Action.DEPLOY, (Phase.START,), OnFailure.ROLLBACK, "", Status.FAILED, "", None, StepName.RESTART),
+    (Action.DEPLOY, (Phase.BESIDE,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
+    (Action.DEPLOY, (Phase.BESIDE,), OnFailure.KEEP, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
+    (Action.DEPLOY, (Phase.SWAP,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.SWAP),
+    (Action.DEPLOY, (Phase.WITHDRAW,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.RESTART),
+    (Action.DEPLOY, (Phase.HEALTH,), OnFailure.ROLLBACK, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
+    (Action.DEPLOY, (Phase.HEALTH,), OnFailure.KEEP, OLD, Status.FAILED, NEW, False, StepName.HEALTH),
+    (Action.DEPLOY, (Phase.HEALTH,), OnFailure.ROLLBACK, "", Status.FAILED, "", None, StepName.HEALTH),
+    (
+        *(Action.DEPLOY, (Phase.HEALTH, Phase.BACK_START), OnFailure.ROLLBACK, OLD),
+        *(Status.FAILED, NEW, False, StepName.HEALTH),
+    ),
+    (
+        *(Action.DEPLOY, (Phase.BESIDE, Phase.BACK_WITHDRAW), OnFailure.ROLLBACK, OLD),
+        *(Status.FAILED, OLD, True, StepName.HEALTH),
+    ),
+    (
+        *(Action.DEPLOY, (Phase.HEALTH, Phase.BACK_HEALTH), OnFailure.ROLLBACK, OLD),
+        *(Status.FAILED, OLD, False, StepName.HEALTH),
+    ),
+    (Action.ROLLBACK, (Phase.HEALTH,), OnFailure.KEEP, OLD, Status.ROLLED_BACK, OLD, True, StepName.HEALTH),
+    (Action.RESTART, (), OnFailure.ROLLBACK, OLD, Status.DEPLOYED, OLD, True, None),
+    (Action.RESTART, (Phase.START,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.RESTART),
+    (Action.RESTART, (Phase.BESIDE,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, True, StepName.HEALTH),
+    (Action.RESTART, (Phase.HEALTH,), OnFailure.ROLLBACK, OLD, Status.FAILED, OLD, False, StepName.HEALTH),
+]
+
+
+@pytest.mark.parametrize(
+    ("action", "failing", "on_failure", "previous", "status", "live", "healthy", "step"), HANDOVERS
+)
+def test_each_end_of_a_handover(
+    action: Action,
+    failing: tuple[Phase, ...],
+    on_failure: OnFailure,
+    previous: str,
+    status: Status,
+    live: str,
+    healthy: bool | None,
+    step: StepName | None,
+) -> None:
+    outcome = decide(drive(start(action, on_failure, way=Way.HANDOVER), *failing, previous=previous), NOW)
+    assert (outcome.status, outcome.live, outcome.live_healthy, outcome.fault_step) == (status, live, healthy, step)
+
+
+@pytest.mark.parametrize(("action", "on_failure", "without", "way", "previous"), WORLDS)
+def test_an_interrupted_handover_begins_again_on_the_same_stretch_of_road(
+    action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str
+) -> None:
+    """Whether the effect had been made (the link then leads elsewhere) or not."""
+    if way is not Way.HANDOVER:
+        return
+    for state in walk(action, on_failure, without, way, previous):
+        for live in {state.live, state.release, state.back_to} - {""}:
+            taken_up = take_up(state, live)
+            if state.phase in FROM_START_ON:
+                assert (taken_up.phase, taken_up.live, taken_up.run) == (Phase.START, live, None)
+            elif state.phase in ON_THE_WAY_BACK:
+                assert (taken_up.phase, taken_up.live, taken_up.run) == (Phase.BACK_START, live, None)
+            ended = drive(taken_up, previous=previous)
+            if state.phase in FROM_START_ON:
+                assert status_of(ended) is Status.DEPLOYED
+                assert (ended.live, ended.is_live_healthy) == (ended.release, True)
+            elif state.phase in ON_THE_WAY_BACK:
+                assert (ended.live, ended.is_live_healthy) == (ended.back_to, True)
+
+
+def test_what_withdraws_does_so_after_the_swap_and_the_health_of_the_new_one() -> None:
+    names = [step.name for step in decide(drive(start(without=OPTIONAL, way=Way.HANDOVER)), NOW).steps]
+    assert names == ["preflight", "extract", "link", "restart", "health", "swap", "restart", "health", "prune"]
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS))
+@pytest.mark.parametrize("previous", [OLD, ""])
+def test_a_handover_that_was_refused_has_started_nothing(code: ErrorCode, previous: str) -> None:
+    state = drive(start(without=OPTIONAL, way=Way.HANDOVER), Phase.START, previous=previous, code=code)
+    outcome = decide(state, NOW)
+    assert (outcome.status, outcome.live, state.has_restarted) == (Status.FAILED, previous, False)
+    assert [step.name for step in outcome.steps][-2:] == ["restart", "prune"]
 
 
 def test_the_way_back_is_told_in_the_steps() -> None:

@@ -333,3 +333,21 @@ class UnitsContract:
         await bench.units.start("app.service")
         # Type=simple: the job is done before the process has gone to its directory.
         assert await until(lambda: bench.units.running_releases("app.service")) == {RELEASE}
+
+    async def test_what_stands(self, bench: Bench) -> None:
+        await bench.define("app.service", *SERVE)
+        assert await bench.units.standing("app.service") == ()
+        state = up(await bench.units.start("app.service"))
+        assert await bench.units.standing("app.service") == (state,)
+        await bench.units.stop("app.service")
+        assert await bench.units.standing("app.service") == ()
+
+    async def test_a_unit_that_failed_is_forgotten_when_it_is_stopped(self, bench: Bench) -> None:
+        await bench.define("app.service", *shell("exit 3"))
+        assert isinstance(await verdict(bench, "app.service"), Fault)
+        await seen(bench, "app.service", "failed")
+        assert up(await bench.units.stop("app.service")).active_state == "inactive"
+
+    async def test_a_unit_that_is_no_good_for_a_handover(self, bench: Bench) -> None:
+        await bench.define("app.service", *SERVE)
+        assert await bench.units.unmet_for_handover("app.service")

@@ -1,0 +1,169 @@
+"""strategy = "handover": releases of a real app replaced on one socket, under load, whatever becomes of them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.box.activated import Activated, Seen, open_activated
+from tests.box.machine import Box, wait_until
+from tests.box.server import Server
+
+PORT = 4300
+CONFIG = """
+rate_limit = "off"
+strategy = "handover"
+settle = "300ms"
+[health]
+url = "http://127.0.0.1:4300/health"
+interval = "500ms"
+timeout = "4s"
+"""
+# An instance that hangs on SIGTERM is not waited for longer.
+IMPATIENT = "[Service]\nTimeoutStopSec=2s\n"
+
+
+@dataclass
+class Shop:
+    """The app, and who uploads it with a rename as the last step."""
+
+    app: Activated
+    number: int = 0
+
+    @property
+    def box(self) -> Box:
+        return self.app.box
+
+    def upload(self, **behaviour: object) -> str:
+        """Returns the upload's name."""
+        self.number += 1
+        name = f"build-{self.number}.tar.gz"
+        archive = self.app.checkout.pack("build.tar.gz", f"v{self.number}", without="", slow_s=0.5, **behaviour)
+        self.drop(name, archive)
+        return name
+
+    def drop(self, name: str, source: str = "/dev/null") -> None:
+        place = self.box.path(self.app.site.drop)
+        (place / f"{name}.result.toml").unlink(missing_ok=True)
+        if source == "/dev/null":
+            (place / ".uploading").write_text("")
+        else:
+            shutil.copy(self.box.path(source), place / ".uploading")
+        (place / ".uploading").rename(place / name)
+
+    def result(self, name: str) -> dict[str, Any]:
+        result = self.app.site.result(name, 90)
+        gone = self.box.path(f"{self.app.site.drop}/{name}.deploying")
+        wait_until(lambda: not gone.exists(), f"the end of {name}", 60)
+        return result
+
+    def deploy(self, **behaviour: object) -> dict[str, Any]:
+        return self.result(self.upload(**behaviour))
+
+    def mark(self, name: str) -> dict[str, Any]:
+        self.drop(name)
+        return self.result(name)
+
+    def running(self) -> list[str]:
+        """The units of the app that run."""
+        listed = self.box.run(
+            *("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,deactivating,reloading"),
+            *(self.app.site.unit, f"{self.app.site.name}@*.service"),
+        ).out
+        return [line.split()[0] for line in listed.splitlines()]
+
+    def live(self) -> str:
+        return self.box.run("readlink", f"{self.app.site.root}/app").out.strip().removeprefix("releases/")
+
+    def is_served_by(self, unit: str, release: str) -> None:
+        """This unit runs, alone, and is the live release; nothing is left over."""
+        assert self.running() == [unit]
+        assert self.live() == release
+        assert self.app.is_failed() == ""
+
+
+@pytest.fixture(scope="module")
+def shop(own_server: Server) -> Shop:
+    """The app is live, run by an instance."""
+    app = open_activated(own_server, "express", "shop", PORT, CONFIG)
+    for unit in ("shop@.service", "shop.service"):
+        own_server.box.write(f"/etc/systemd/system/{unit}.d/impatient.conf", IMPATIENT)
+    own_server.box.run("systemctl", "daemon-reload")
+    own_server.agent("start")
+    shop = Shop(app)
+    first = shop.deploy()
+    assert (first["status"], first["live_healthy"]) == ("deployed", True), first
+    shop.is_served_by(app.instance(first["release"]), first["release"])
+    return shop
+
+
+def lost(seen: Seen) -> tuple[dict[str, int], list[str]]:
+    """What failed, and the first of it in detail."""
+    return seen.failures, [line for summary in seen.values() for line in summary["details"]]
+
+
+NOTHING: tuple[dict[str, int], list[str]] = ({}, [])
+
+
+def steps(result: dict[str, Any]) -> list[str]:
+    return [step["name"] for step in result["steps"]]
+
+
+def test_fifteen_deploys_a_restart_and_a_rollback_lose_no_request(shop: Shop) -> None:
+    with shop.app.load(new=3, keep_alive=3, slow=2) as seen:
+        releases = []
+        for _ in range(15):
+            result = shop.deploy()
+            assert result["status"] == "deployed", result
+            releases.append(result["release"])
+        restarted = shop.mark("restart")
+        assert (restarted["status"], restarted["live"]) == ("deployed", releases[-1])
+        shop.is_served_by("shop.service", releases[-1])
+        again = shop.mark("restart")
+        assert again["status"] == "deployed"
+        shop.is_served_by(shop.app.instance(releases[-1]), releases[-1])
+        assert shop.mark("restart")["status"] == "deployed"
+        back = shop.mark("rollback")
+        assert (back["status"], back["live"]) == ("deployed", releases[-2])
+    assert lost(seen) == NOTHING
+    assert set(releases) <= seen.releases
+    shop.is_served_by(shop.app.instance(releases[-2]), releases[-2])
+    order = ["preflight", "extract", "link", "restart", "health", "swap", "restart", "health", "prune"]
+    assert steps(result) == order
+    beside, alone = (step["detail"] for step in result["steps"] if step["name"] == "health")
+    assert beside.endswith("(8 attempts), on the socket that both have")
+    assert alone.endswith(f"(1 attempt), {shop.app.instance(releases[-1])} alone")
+
+
+ILL: dict[str, tuple[dict[str, object], str, str]] = {
+    "does not start": ({"needs": "DATABASE_URL"}, "restart-failed", "DATABASE_URL is not set"),
+    "never gets ready": ({"boot_s": 3600}, "health-timeout", "booting v"),
+    "hangs on SIGTERM too": ({"boot_s": 3600, "hangs": True}, "health-timeout", "booting v"),
+    "answers 500": ({"column": "price"}, "health-timeout", "no such column: price"),
+}
+
+
+@pytest.mark.parametrize("kind", ILL)
+@pytest.mark.parametrize("plain", [False, True], ids=["beside an instance", "beside the plain service"])
+def test_what_is_ill_leaves_the_old_one_alone(shop: Shop, kind: str, plain: bool) -> None:
+    behaviour, code, log = ILL[kind]
+    live = shop.live()
+    serving = "shop.service" if plain else shop.app.instance(live)
+    if shop.running() != [serving]:
+        assert shop.mark("restart")["status"] == "deployed"
+    before = shop.box.unit(serving, "InvocationID", "MainPID")
+    with shop.app.load() as seen:
+        result = shop.deploy(**behaviour)
+    assert (result["status"], result["error"]["code"]) == ("rolled-back", code), result
+    assert (result["live"], result["live_healthy"]) == (live, True)
+    assert log in result["error"]["log"]
+    assert lost(seen) == NOTHING
+    if kind == "answers 500" and "swap" in steps(result):
+        # The old one had answered all that was asked while both ran: it was started again, beside the ill one.
+        shop.is_served_by(shop.app.instance(live), live)
+        return
+    shop.is_served_by(serving, live)
+    assert shop.box.unit(serving, "InvocationID", "MainPID") == before
