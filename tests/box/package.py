@@ -21,9 +21,9 @@ def build_deb(workshop: Box, out: Path, version: str = "") -> Path:
     return Path(shutil.copy(workshop.path(made), out))
 
 
-def told_commands(heading: str) -> list[list[str]]:
+def told_commands(heading: str, page: str = "README.md") -> list[list[str]]:
     """The commands that README tells in this section: the lines of each of its blocks of shell."""
-    section = (REPOSITORY / "README.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = (REPOSITORY / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     return [
         block.strip().splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     ]

@@ -11,7 +11,13 @@ from tests.box.machine import SEARCH_PATH, Box
 from tests.box.package import build_deb, told_commands
 from tests.box.recipes import workshop
 
-PAGES = ("man1/dropdeploy.1", "man5/dropdeploy.toml.5", "man5/dropdeploy-app.toml.5", "man7/dropdeploy.7")
+PAGES = (
+    "man1/dropdeploy.1",
+    "man1/dropdeploy-push.1",
+    "man5/dropdeploy.toml.5",
+    "man5/dropdeploy-app.toml.5",
+    "man7/dropdeploy.7",
+)
 TYPIST = Path(__file__).with_name("typist.py")
 # What is typed, and what the command is given then. \\t asks for a completion.
 TYPED = (
@@ -69,6 +75,7 @@ def test_the_manual_is_well_formed(unpacked: Box, page: str) -> None:
 def test_man_finds_the_pages(unpacked: Box) -> None:
     for section, name in (
         ("1", "dropdeploy"),
+        ("1", "dropdeploy-push"),
         ("5", "dropdeploy.toml"),
         ("5", "dropdeploy-app.toml"),
         ("7", "dropdeploy"),

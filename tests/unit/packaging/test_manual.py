@@ -68,7 +68,8 @@ def test_the_pages_are_rendered(tmp_path: Path) -> None:
     spec.loader.exec_module(render)
     render.main(tmp_path)
     pages = {page.name: page.read_text() for page in tmp_path.iterdir()}
-    assert set(pages) == {"dropdeploy.1", "dropdeploy.7", "dropdeploy.toml.5", "dropdeploy-app.toml.5"}
+    names = {"dropdeploy.1", "dropdeploy-push.1", "dropdeploy.7", "dropdeploy.toml.5", "dropdeploy-app.toml.5"}
+    assert set(pages) == names
     for page in pages.values():
         assert f".Os dropdeploy {__version__}\n" in page
         assert not re.search(r"@[A-Z]+@", page)
