@@ -33,7 +33,7 @@ url = "http://127.0.0.1:{port}/version"
 timeout = "30s"
 """
 SERVES = "exec python3 -m http.server --bind 127.0.0.1 {port}\n"
-CRASHES = "echo 'cannot go on: \"DATABASE_URL\" is not set'; echo 'C:\\new'; exit 1\n"
+CRASHES = "echo 'cannot go on: \"DATABASE_URL\" is not set'; printf '%s\\n' 'C:\\new'; exit 1\n"
 SEALED = '[accept]\nchecksum = "required"\nsignature = "required"'
 ODD_NAME = """-it's "so" \\n $(id);a&b|[c]{d}*?~#! `e` déjà 🚀.tar.gz"""
 
@@ -213,14 +213,13 @@ class TestRecipes:
     @pytest.mark.parametrize("heading", ["rclone", "lftp"])
     def test_uploads_and_waits(self, desk: Desk, heading: str) -> None:
         box = desk.box
-        box.run("sh", "-c", f"ssh-keyscan -t ed25519 server 2> /dev/null > {HOME}/.ssh/known_hosts", user="laptop")
+        box.run("sh", "-c", f"ssh-keyscan server 2> /dev/null > {HOME}/.ssh/known_hosts", user="laptop")
         lines = [line for block in told_commands(heading, README) for line in block]
         script = "\n".join(["set -eu", "cd builds", *lines]).replace("up-myapp", desk.site.uploader)
         desk.pack(heading)
-        for _ in range(2):
-            done = box.run("sh", "-c", script, user="laptop", check=False)
-            assert done.code == 0, done
-            assert '\nstatus = "deployed"\n' in done.out, done
+        done = box.run("sh", "-c", script, user="laptop", check=False)
+        assert done.code == 0, done
+        assert '\nstatus = "deployed"\n' in done.out, done
         assert desk.live() == heading
         desk.pack("ill", start=CRASHES)
         done = box.run("sh", "-c", script, user="laptop", check=False)
