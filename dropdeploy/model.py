@@ -456,6 +456,15 @@ class UnitState:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A process of a unit. ``releases`` are those that its working directory and executable are in: none, or nothing
+    is known, as of other users' processes."""
+
+    pid: int
+    releases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A verdict with all that the result file tells. Times are aware and in UTC."""
 

@@ -13,6 +13,7 @@ from dropdeploy.model import (
     HealthCheck,
     HealthReport,
     Percent,
+    Process,
     Pruned,
     Source,
     Survey,
@@ -69,6 +70,9 @@ class Units(Protocol):
 
     async def log_tail(self, unit: str, cursor: str, lines: int = 40) -> str:
         """The unit's last lines since ``cursor``; when they cannot be read, one line in brackets that says why."""
+
+    async def processes(self, unit: str) -> frozenset[Process]:
+        """The unit's processes; none where it does not run, or whoever knows them cannot be asked."""
 
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Ids of the releases that processes of the unit, or of its instances ``unit@ID``, run from (their

@@ -31,6 +31,7 @@ from dropdeploy.deploy.plan import (
 )
 from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight, span_text
+from dropdeploy.deploy.reloading import Reloading
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
@@ -66,6 +67,7 @@ class Runner:
         self._is_cancel_wanted = False
         self._log_cursor = ""
         self._handover = Handover(app, ports)
+        self._reloading = Reloading(ports.units, app.unit, app.health.timeout_s)
 
     def cancel(self) -> bool:
         """Stop the deploy in progress if it has not swapped yet. False when there is none, or it is too late."""
@@ -246,16 +248,22 @@ class Runner:
         return _plain(await self._ports.releases.swap(release), detail)
 
     async def _restart(self, state: Deploy) -> Good | Bad:
-        return await self._bring_up("")
+        return await self._bring_up(state.release, "")
 
     async def _back_restart(self, state: Deploy) -> Good | Bad:
-        return await self._bring_up(f"back to {state.back_to}")
+        return await self._bring_up(state.back_to, f"back to {state.back_to}", is_back=True)
 
-    async def _bring_up(self, detail: str) -> Good | Bad:
+    async def _bring_up(self, release: str, detail: str, *, is_back: bool = False) -> Good | Bad:
         units, unit = self._ports.units, self.app.unit
         self._log_cursor = await units.log_cursor(unit)
-        is_reload = self.app.strategy is Strategy.RELOAD and await self._is_running()
-        run = await (units.reload(unit) if is_reload else units.restart(unit))
+        if self.app.strategy is Strategy.RELOAD and await self._is_running():
+            reload = self._reloading.back if is_back else self._reloading.forth
+            reloaded = await reload(release)
+            if isinstance(reloaded, Fault):
+                return Bad(await self._with_log(reloaded))
+            return Good(reloaded.run, "; ".join(filter(None, (detail, reloaded.detail))))
+        self._reloading.forget()
+        run = await units.restart(unit)
         return Bad(await self._with_log(run)) if isinstance(run, Fault) else Good(run, detail)
 
     async def _is_running(self) -> bool:

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, UnitState
+from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, Process, UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.guardian import Guardian
 from dropdeploy.units.logfile import LogFile, log_path
-from dropdeploy.units.procfs import releases_in_path, releases_of_processes
+from dropdeploy.units.procfs import look_at_processes, members_of_group, releases_in_path, releases_of_processes
 from dropdeploy.units.service import STOP_S, Service
 
 Definitions = Mapping[str, tuple[EmbeddedUnit, Path]]
@@ -128,6 +128,14 @@ class EmbeddedUnits:
         if service is None:
             return f"[{unit} is not defined, so there is no log of it]"
         return "\n".join(service.output.since(int(cursor or 0), lines))
+
+    async def processes(self, unit: str) -> frozenset[Process]:
+        """The main process and what it has forked."""
+        service = self._services.get(unit)
+        if service is None or not service.sighting.state.main_pid:
+            return frozenset()
+        group = service.sighting.state.main_pid
+        return await asyncio.to_thread(lambda: look_at_processes(members_of_group(group)))
 
     async def running_releases(self, unit: str) -> frozenset[str]:
         """The release that the unit was started in, and those its main process moved to."""

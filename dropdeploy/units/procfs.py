@@ -7,16 +7,24 @@ import os
 from collections.abc import Iterable
 from itertools import pairwise
 
-from dropdeploy.model import parse_release_id
+from dropdeploy.model import Process, parse_release_id
 
 
 def releases_of_processes(pids: Iterable[int]) -> frozenset[str]:
     """Release ids in working directories and executables; processes of other users cannot be looked into."""
+    return frozenset().union(*(process.releases for process in look_at_processes(pids)))
+
+
+def look_at_processes(pids: Iterable[int]) -> frozenset[Process]:
+    """Each with the releases that its working directory and its executable are in, as far as that can be seen."""
+    return frozenset(Process(pid, _releases_of(pid)) for pid in pids)
+
+
+def _releases_of(pid: int) -> frozenset[str]:
     found: set[str] = set()
-    for pid in pids:
-        for link in ("cwd", "exe"):
-            with contextlib.suppress(OSError):
-                found |= releases_in_path(os.readlink(f"/proc/{pid}/{link}"))
+    for link in ("cwd", "exe"):
+        with contextlib.suppress(OSError):
+            found |= releases_in_path(os.readlink(f"/proc/{pid}/{link}"))
     return frozenset(found)
 
 
@@ -29,6 +37,11 @@ def is_group_alive(group: int) -> bool:
     except PermissionError:
         return True
     return any(_group_of_living(pid) == group for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def members_of_group(group: int) -> tuple[int, ...]:
+    """The processes of a group that are no zombies."""
+    return tuple(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _group_of_living(pid) == group)
 
 
 def _group_of_living(pid: str) -> int:

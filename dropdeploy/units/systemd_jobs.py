@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from dropdeploy.instances import NO_RELEASE, instance_of, release_of, template_of
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model import ErrorCode, Fault, Process, UnitState
 from dropdeploy.units import failure, journal
 from dropdeploy.units.handover_needs import find_unmet, parse_setting
-from dropdeploy.units.procfs import releases_of_processes
+from dropdeploy.units.procfs import look_at_processes, releases_of_processes
 from dropdeploy.units.systemd_terms import (
     METHODS,
     NO_SUCH_JOB,
@@ -150,6 +150,14 @@ class UnitsByJobs:
     async def log_tail(self, unit: str, cursor: str, lines: int = 40) -> str:
         """The last lines that the journal has of the unit since ``cursor``."""
         return await journal.read_tail(unit, cursor, lines, is_user=self._is_user)
+
+    async def processes(self, unit: str) -> frozenset[Process]:
+        """Those in the unit's control group, as systemd sees them: /proc may show none of them."""
+        try:
+            rows = await self._bus.call("GetUnitProcesses", unit)
+        except (BusAwayError, RefusedError):
+            return frozenset()
+        return await asyncio.to_thread(look_at_processes, [row[1] for row in rows])
 
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Releases that processes of the unit and its instances run from; of instances also the one they name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,22 @@ class Activated:
         """The app's units that systemd counts as failed."""
         return self.box.run("systemctl", "--failed", "--plain", "--no-legend", "list-units", f"{self.site.name}*").out
 
+    # --- the uploader ---
+
+    def upload(self, version: str, *, without: str = "", **behaviour: object) -> dict[str, Any]:
+        """Upload a build, with rename as the last step; returns its result when that is there."""
+        archive = self.checkout.pack("build.tar.gz", version, without=without, **behaviour)
+        drop, name = self.box.path(self.site.drop), f"{version}.tar.gz"
+        shutil.copy(self.box.path(archive), drop / ".uploading")
+        drop.joinpath(".uploading").rename(drop / name)
+        return self.site.result(name, timeout_s=120)
+
     # --- from outside ---
+
+    def ask(self) -> dict[str, Any]:
+        """What the app answers: version, pid, cwd."""
+        answer: dict[str, Any] = json.loads(self.box.run("curl", "-fsS", "--max-time", "30", f"{self.url}/").out)
+        return answer
 
     @contextmanager
     def load(self, *, new: int = 2, keep_alive: int = 2, slow: int = 1, pause_s: float = 0.02) -> Iterator[Seen]:

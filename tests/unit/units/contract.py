@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import pytest
 
 from dropdeploy.deploy.ports import Units
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model import ErrorCode, Fault, Process, UnitState
 
 T = TypeVar("T")
 
@@ -131,6 +131,20 @@ class UnitsContract:
         assert after.is_running
         assert after.invocation_id == before.invocation_id
         await logged(bench, "app.service", cursor, "reloaded")
+
+    async def test_a_units_processes(self, bench: Bench) -> None:
+        await bench.define("app.service", *shell("sleep 1000 & wait"))
+        assert await bench.units.processes("app.service") == frozenset()
+        assert await bench.units.processes("nowhere.service") == frozenset()
+        state = up(await bench.units.start("app.service"))
+
+        async def both() -> frozenset[Process]:
+            found = await bench.units.processes("app.service")
+            return found if len(found) == 2 and all(process.releases for process in found) else frozenset()
+
+        found = await until(both)
+        assert state.main_pid in {process.pid for process in found}
+        assert {process.releases for process in found} == {frozenset({RELEASE})}
 
     async def test_reload_of_what_does_not_run_is_a_fault(self, bench: Bench) -> None:
         await bench.define("idle.service", *SERVE)
