@@ -28,6 +28,7 @@ from tests.chaos.points import PASSED_BY, PLUGS, PLUGS_BACK
 from tests.chaos.report import Report
 
 VERDICT_TIMEOUT_S = 90.0
+JOURNAL_LINES = 120
 # How often which request comes, and the verdict that it has to get.
 KINDS = {"good": 50, "crash": 12, "ill": 3, "rollback": 12, "restart": 4, "replaced": 10, "half": 5, "corrupt": 4}
 VERDICTS = {
@@ -89,7 +90,7 @@ class Campaign:
         if was_disturbed:
             self._note_recovery(name, kind)
         else:
-            share = sum(step["seconds"] for step in result["steps"] if step["name"] in ("restart", "health"))
+            share = sum(step["seconds"] for step in result.get("steps", ()) if step["name"] in ("restart", "health"))
             self.undisturbed.setdefault(kind, []).append(share)
         return result
 
@@ -138,6 +139,7 @@ class Campaign:
         if result["status"] != VERDICTS[kind]:
             told = json.dumps(result.get("error", {}))
             self.report.violations.append(f"{name} ({kind}) is {result['status']}, id {result['id']}: {told}")
+            print(self.report.violations[-1], self.machine.box.journal(lines=JOURNAL_LINES), sep="\n", file=sys.stderr)
 
     def _note_recovery(self, name: str, kind: str) -> None:
         """``agent_started``: when the agent came that gave the verdict; 0 when none came before it."""
@@ -266,8 +268,8 @@ class Campaign:
         self.machine.doom(True)
         for point in points:
 
-            def cut(_: str) -> bool:
-                self.machine.await_hang()
+            def cut(_: str, point: str = point) -> bool:
+                self._await(self.machine.hangs, f"the agent does not come to the point {point}")
                 self.machine.cut()
                 return True
 
@@ -280,10 +282,10 @@ class Campaign:
 def short(campaign: Campaign) -> None:
     """What a test suite has time for."""
     campaign.begin()
-    campaign.cut_at_points(campaign.random.sample(PLUGS, 3), "good")
-    campaign.cut_at_points(campaign.random.sample(PLUGS_BACK, 1), "crash")
+    campaign.cut_at_points(PLUGS, "good")
+    campaign.cut_at_points(PLUGS_BACK, "crash")
     campaign.die_at_points(campaign.random.sample(PASSED_BY, 10))
-    campaign.disturb_at_random(10, reboots=False)
+    campaign.disturb_at_random(8, reboots=False)
     campaign.request("good", campaign.power_cut)
 
 
@@ -307,12 +309,14 @@ def run(server: Server, strategy: str, seed: int, course: Callable[[Campaign], N
         try:
             course(Campaign(machine, report, Random(seed)))
         except TimeoutError:
-            print(machine.box.journal(lines=60), file=sys.stderr)  # it is in the report already
-        machine.unwatch()
+            print(machine.box.journal(lines=JOURNAL_LINES), file=sys.stderr)  # it is in the report already
+        finally:
+            machine.unwatch()
         kept = json.loads(seen.read_text())
     report.checks.update(kept["checks"])
     report.violations += kept["violations"]
-    report.answers, report.failures = kept["answers"], kept["failures"]
+    report.answers = kept["answers"]
+    report.failures.update(kept["failures"])
     for marker in MARKERS:
         asked, answered = report.requests[marker], kept["markers"].get(marker, 0)
         if asked != answered:

@@ -56,7 +56,7 @@ class Seen:
     healthy: list[str] = field(default_factory=list)
     wholes: dict[str, str] = field(default_factory=dict)  # release → its build
     answers: int = 0
-    failures: int = 0
+    failures: Counter[str] = field(default_factory=Counter)  # of requests since the first healthy release, by kind
     latest: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -64,7 +64,7 @@ class Seen:
         seen = cls()
         if path.exists():
             vars(seen).update(json.loads(path.read_text()))
-            seen.checks, seen.markers = Counter(seen.checks), Counter(seen.markers)
+            seen.checks, seen.markers, seen.failures = map(Counter, (seen.checks, seen.markers, seen.failures))
         return seen
 
     def save(self, path: Path) -> None:
@@ -97,7 +97,8 @@ class Observer:
             self.seen.checks[invariant] += 1
 
     def _see_machine(self) -> None:
-        """A machine that is gone never comes back under this name, so that what was missed before is no wonder."""
+        """A machine that is gone never comes back under this name: what was missed before it was seen to be is no
+        wonder. Raises GoneError."""
         if not (self.machine / "etc/passwd").exists():
             raise GoneError
 
@@ -216,8 +217,10 @@ class Observer:
         try:
             connection.request("GET", "/")
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        except (OSError, http.client.HTTPException, ValueError):
-            self.seen.failures += 1
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._see_machine()
+            if self.seen.healthy:
+                self.seen.failures[type(error).__name__] += 1
             return None
         finally:
             connection.close()

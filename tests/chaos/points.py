@@ -10,7 +10,6 @@ GOOD = (
     *(f"{when} {phase}" for phase in _FORWARD for when in ("before", "after")),
     "during extract",
     "during restart",
-    "during health",
     "staging made",
     "release flushed",
     "release not renamed",
@@ -38,8 +37,17 @@ PASSED_BY: tuple[tuple[str, str], ...] = (
     *((point, "good") for point in GOOD),
     *((point, "crash") for point in (*BACK, "verdict committed", "result written")),
     *((point, "rollback") for point in ROLLBACK),
+    ("during health", "ill"),
 )
 
 # Where the plug of the machine is pulled.
-PLUGS = ("release flushed", "release renamed", "link made", "link renamed", "during health", "after health")
+PLUGS = (
+    "release flushed",
+    "release renamed",
+    "link made",
+    "link renamed",
+    "before health",
+    "after health",
+    "result written",
+)
 PLUGS_BACK = ("before back-swap", "after back-swap", "after back-restart")

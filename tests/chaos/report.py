@@ -25,7 +25,7 @@ class Report:
     checks: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     answers: int = 0
-    failures: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     def text(self) -> str:
@@ -38,7 +38,7 @@ class Report:
             ("kills at named points", f"{self.points.total()}: {_counted(self.points)}"),
             *([("points not reached", ", ".join(self.unreached))] if self.unreached else []),
             ("reboots", f"{self.reboots.total()}: {_counted(self.reboots)}"),
-            ("answers of the app", f"{self.answers}, and {self.failures} requests without one"),
+            ("answers of the app", f"{self.answers}; requests without one: {_counted(self.failures) or 'none'}"),
             ("recovery", f"{_spread(self.recoveries)}, the app's own boot not counted ({_spread(self.shares)})"),
             ("invariants checked", f"{self.checks.total()} times"),
             *((f"  {name}", str(count)) for name, count in sorted(self.checks.items())),
