@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dropdeploy.report.page.frame import deploy_link
 from dropdeploy.report.page.html import Html, join, tag
-from dropdeploy.report.page.words import WORKING, Badge, Tone, count_words
+from dropdeploy.report.page.words import WORKING, Badge, Tone
 from dropdeploy.report.status import AppNow, Progress
 
 
@@ -33,7 +33,7 @@ def doing(now: AppNow) -> Html:
     waiting = ", ".join(now.queue[:5]) + (", …" if len(now.queue) > 5 else "")
     return join(
         Badge("on hold", Tone.WARN).html() if now.is_held else None,
-        join(Badge(f"{count_words(len(now.queue), 'upload')} waiting", Tone.BUSY).html(), " ", waiting)
+        join(Badge(f"{len(now.queue)} waiting", Tone.QUIET).html(), " ", tag("span", waiting, class_="name"))
         if now.queue
         else None,
         by=" ",

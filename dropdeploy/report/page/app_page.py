@@ -13,18 +13,20 @@ from dropdeploy.report.page.frame import Frame, app_link, deploy_link, document,
 from dropdeploy.report.page.html import EMPTY, Html, join, tag
 from dropdeploy.report.page.tables import Row, table
 from dropdeploy.report.page.words import (
+    UNTRIED,
+    UNWANTED,
     Badge,
     Tone,
     age,
     app_badge,
     credit,
     health_badge,
-    needs_a_look,
     status_badge,
 )
 from dropdeploy.report.status import AppNow, Seen
 
 PAGE = 20
+NOTHING_OLDER = "nothing: no healthy release is older"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,13 @@ def _now(view: AppView, now: datetime) -> Html:
     return join(
         tag("section", progress_bar(view.seen.progress, state.app), class_="work") if view.seen.progress else None,
         tag("p", waiting) if waiting else None,
-        _trouble(view.seen, now),
         facts(
             ("Live", _release(state.live, view, now) if state.live else "nothing"),
             ("Health", _health(state, now) if state.live else None),
             ("Deployed by", _who(state)),
-            (
-                "A rollback would go to",
-                _release(state.rollback_to, view, now) or "nothing: no healthy release is older",
-            ),
+            ("A rollback would go to", _release(state.rollback_to, view, now) or NOTHING_OLDER),
         ),
+        *(_trouble(outcome, now) for outcome in troubles(view)),
     )
 
 
@@ -88,7 +87,7 @@ def _release(release: str, view: AppView, now: datetime) -> Html:
 
 
 def _health(state: AppNow, now: datetime) -> Html:
-    since = join("live since ", age(state.since, now)) if state.since else None
+    since = join("went live ", age(state.since, now)) if state.since else None
     return join(health_badge(state.is_healthy).html(), " ", tag("small", since) if since else None)
 
 
@@ -102,11 +101,16 @@ def _who(state: AppNow) -> Html:
     return tag("span", join(*shown, by=", "), class_="meta")
 
 
-def _trouble(seen: Seen, now: datetime) -> Html:
-    last = seen.now.last
-    if last is None or last.fault is None or not needs_a_look(seen) or seen.progress is not None:
-        return EMPTY
-    heading = join("The last ", last.action.value, " ", status_badge(last).html())
+def troubles(view: AppView) -> tuple[Outcome, ...]:
+    """What went wrong last: the newest verdict, and behind what was refused untried the newest that was tried."""
+    tried = next((outcome for outcome in view.deploys if outcome.status not in UNTRIED), None)
+    candidates = dict.fromkeys((*view.deploys[:1], tried))
+    return tuple(each for each in candidates if each and each.fault and each.status not in UNWANTED)
+
+
+def _trouble(last: Outcome, now: datetime) -> Html:
+    badge = status_badge(last)
+    heading = join(f"The last {last.action.value if last.status not in UNTRIED else 'upload'} ", badge.html())
     return tag(
         "section",
         tag("h2", heading),
@@ -118,7 +122,7 @@ def _trouble(seen: Seen, now: datetime) -> Html:
             last.summary,
         ),
         fault_box(last, has_log=True),
-        class_="trouble",
+        class_=f"trouble {badge.tone}",
     )
 
 
@@ -173,7 +177,7 @@ def _release_row(view: AppView, release: str, is_healthy: bool | None) -> Row:
     maker = view.makers.get(release)
     marks = {
         view.seen.now.rollback_to: Badge("rollback goes here", Tone.QUIET),
-        view.seen.now.live: Badge("live", Tone.GOOD),
+        view.seen.now.live: Badge("live", Tone.MARK),
     }
     mark = marks.get(release)
     cells = (

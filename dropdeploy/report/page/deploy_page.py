@@ -44,7 +44,7 @@ def deploy_page(frame: Frame, outcome: Outcome, neighbours: Neighbours, now: dat
         f"{title} of {outcome.app}: {status_badge(outcome).word} · {frame.host}",
         tag("h1", title, " ", status_badge(outcome).html()),
         tag("p", outcome.summary, class_="summary"),
-        tag("section", tag("h2", "Why"), fault_box(outcome, has_log=True), class_="trouble") if outcome.fault else None,
+        _why(outcome),
         tag("h2", "Steps"),
         _timeline(outcome.steps),
         tag("h2", "Facts"),
@@ -53,6 +53,13 @@ def deploy_page(frame: Frame, outcome: Outcome, neighbours: Neighbours, now: dat
         _pager(outcome.app, neighbours),
         trail=(app_link(outcome.app), deploy_link(outcome.app, outcome.id)),
     )
+
+
+def _why(outcome: Outcome) -> Html:
+    if outcome.fault is None:
+        return EMPTY
+    tone = status_badge(outcome).tone
+    return tag("section", tag("h2", "Why"), fault_box(outcome, has_log=True), class_=f"trouble {tone}")
 
 
 def progress_page(frame: Frame, app: str, progress: Progress, now: datetime) -> Html:
@@ -91,7 +98,7 @@ def _timeline(steps: Sequence[Step], now: str = "") -> Html:
         begun += step.seconds
     if now:
         rows.append(tag("li", tag("span", now, class_="step"), Badge("going on", Tone.BUSY).html(), class_="busy"))
-    return tag("ol", *rows, class_="timeline")
+    return tag("ol", *rows, class_="timeline", role="list")
 
 
 def _step_row(step: Step, begin: float, length: float) -> Html:
@@ -138,7 +145,7 @@ def _health(outcome: Outcome) -> Html:
         return EMPTY
     attempts = f"{health.attempts} attempt{'' if health.attempts == 1 else 's'}" if health.attempts else None
     last = f"the last answer was {health.last_status}" if health.last_status else None
-    took = f"in {show_seconds(health.seconds)}" if health.seconds else None
+    took = f"after {show_seconds(health.seconds)}" if health.seconds else None
     word = health_badge(health.healthy).html()
     return join(word, " ", tag("small", join(join(attempts, took, by=" "), last, by="; ")))
 

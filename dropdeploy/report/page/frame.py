@@ -36,7 +36,7 @@ def document(frame: Frame, title: str, *contents: Html | str | None, trail: tupl
         tag(
             "header",
             tag("nav", tag("ol", *(tag("li", crumb) for crumb in crumbs)), aria_label="Where you are"),
-            tag("p", id="link", class_="link"),
+            tag("p", tag("noscript", "Reload to see what is new."), id="link", class_="link"),
         ),
         tag("main", *contents, id="main", tabindex="-1"),
         tag("p", id="said", class_="unseen", role="status"),

@@ -13,6 +13,7 @@ from dropdeploy.report.page.activity import doing, progress_bar
 from dropdeploy.report.page.frame import Frame, app_link, deploy_link, document
 from dropdeploy.report.page.html import EMPTY, Html, join, tag
 from dropdeploy.report.page.words import (
+    UNWANTED,
     Badge,
     Tone,
     age,
@@ -74,7 +75,7 @@ def overview_page(frame: Frame, overview: Overview, now: datetime) -> Html:
         tag("h1", "Apps"),
         _counts(overview),
         _search(overview) if overview.apps > 10 or overview.query else None,
-        tag("ul", *(_row(seen, now) for seen in overview.shown), class_="apps")
+        tag("ul", *(_row(seen, now) for seen in overview.shown), class_="apps", role="list")
         if overview.shown
         else _nothing(overview),
         _pager(overview),
@@ -119,7 +120,7 @@ def _row(seen: Seen, now: datetime) -> Html:
         tag("h2", app_link(state.app)),
         tag("p", app_badge(state).html(), class_="state"),
         tag("p", _live(state, now), class_="live"),
-        tag("div", _latest(seen, now), class_="latest"),
+        tag("div", _latest(seen, now), class_=f"latest {status_badge(state.last).tone}" if state.last else "latest"),
         id=f"app-{state.app}",
         class_="needs-a-look" if needs_a_look(seen) else None,
     )
@@ -129,7 +130,7 @@ def _live(state: AppNow, now: datetime) -> Html:
     if not state.live:
         return EMPTY
     meta = state.maker.meta if state.maker else ()
-    since = join("since ", age(state.since, now)) if state.since else None
+    since = join("went live ", age(state.since, now)) if state.since else None
     return join(tag("code", state.live, class_="release"), " ", tag("small", join(since, credit(meta), by=", ")))
 
 
@@ -147,7 +148,7 @@ def _latest(seen: Seen, now: datetime) -> Html:
         " ",
         tag("small", age(last.finished, now)),
     )
-    why = tag("p", one_line(last.fault.message), class_="why") if last.fault and needs_a_look(seen) else None
+    why = tag("p", one_line(last.fault.message), class_="why") if last.fault and last.status not in UNWANTED else None
     return join(tag("p", told), why, tag("p", waiting) if waiting else None)
 
 

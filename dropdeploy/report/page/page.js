@@ -46,7 +46,7 @@
     } else if (!source && window.EventSource) {
       source = new EventSource("/events");
       source.onopen = () => {
-        show("live", "live");
+        show("live", "follows live");
         refreshSoon();
       };
       source.onerror = () => show("lost", "connection lost, trying again");

@@ -194,7 +194,8 @@ class PageServer:
 
     def _with_cookie(self, request: web.Request) -> web.Response:
         query = [(key, value) for key, value in request.query.items() if key != "token"]
-        location = str(request.rel_url.with_query(query))
+        # With two slashes before it, a path would be another server's name.
+        location = "/" + str(request.rel_url.with_query(query)).lstrip("/\\")
         response = web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
         response.set_cookie(COOKIE, self._guard.cookie, httponly=True, samesite="Lax", path="/", max_age=30 * 86400)
         return response

@@ -23,6 +23,7 @@ class Tone(StrEnum):
     WARN = "warn"
     BUSY = "busy"
     QUIET = "quiet"
+    MARK = "mark"  # neither good nor bad: this is the one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ STATUS_BADGES = {
 STEP_TONES = {StepStatus.OK: Tone.GOOD, StepStatus.FAILED: Tone.BAD, StepStatus.SKIPPED: Tone.QUIET}
 
 WORKING = {Action.DEPLOY: "deploying", Action.ROLLBACK: "rolling back", Action.RESTART: "restarting"}
+
+UNTRIED = frozenset({Status.REJECTED, Status.INCOMPLETE, Status.SUPERSEDED, Status.CANCELLED})
+"""The app is what it was before."""
+
+UNWANTED = frozenset({Status.SUPERSEDED, Status.CANCELLED})
+"""Somebody wanted it so: nothing to explain."""
 
 NEEDS_A_LOOK = frozenset({Status.ROLLED_BACK, Status.FAILED})
 
