@@ -327,6 +327,8 @@ class Lane:
         if recovery.course is Course.CARRY_ON:
             await self._finish(await self._runner.run(take_up(state, self._answers.now.live)))
             return
+        if state.phase is plan.Phase.TRIAL:
+            await self._runner.end_trial()
         if recovery.discard:
             await self._releases.discard(recovery.discard)
         await self._history.ask(lambda history: history.forget(state.id))

@@ -56,7 +56,8 @@ class Units(Protocol):
         """Clear the start limit, start, and await the job. Faults as ``restart``."""
 
     async def stop(self, unit: str) -> UnitState | Fault:
-        """Stop and await the job; stopping what does not run is no fault. Afterwards it does not count as failed."""
+        """Stop and await the job; stopping what does not run is no fault. Afterwards it does not count as failed;
+        ``result`` tells how it ended ("timeout": it was killed)."""
 
     async def await_failure(self, since: UnitState) -> Fault:
         """Return when the unit's run that ``since`` describes has failed; else go on for ever (cancel it).

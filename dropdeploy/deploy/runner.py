@@ -17,6 +17,7 @@ from dropdeploy import record
 from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.handover import Handover
+from dropdeploy.deploy.hooks import run_hooks
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
     Cancelled,
@@ -30,8 +31,9 @@ from dropdeploy.deploy.plan import (
     advance,
 )
 from dropdeploy.deploy.ports import OpenUpload
-from dropdeploy.deploy.preflight import preflight, span_text
+from dropdeploy.deploy.preflight import preflight
 from dropdeploy.deploy.reloading import Reloading
+from dropdeploy.deploy.trial import Trial
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
@@ -67,6 +69,7 @@ class Runner:
         self._is_cancel_wanted = False
         self._log_cursor = ""
         self._handover = Handover(app, ports)
+        self._trial_of_app = Trial(app, ports)
         self._reloading = Reloading(ports.units, app.unit, app.health.timeout_s)
 
     def cancel(self) -> bool:
@@ -77,6 +80,11 @@ class Runner:
         if self._effect is not None:
             self._effect.cancel()
         return True
+
+    async def end_trial(self) -> None:
+        """Stop the trial that an agent before this one has left behind."""
+        if self.app.trial.unit:
+            await self._trial_of_app.clear()
 
     @property
     def can_be_interrupted(self) -> bool:
@@ -202,39 +210,10 @@ class Runner:
         return await self._run_hooks(self.app.hooks.after_live, state.release)
 
     async def _run_hooks(self, templates: tuple[str, ...], release: str) -> Good | Bad:
-        for template in templates:
-            unit = instance_of(template, release)
-            cursor = await self._ports.units.log_cursor(unit)
-            try:
-                async with asyncio.timeout(self.app.hooks.timeout_s):
-                    ended = await self._ports.units.start(unit)
-            except TimeoutError:
-                await self._ports.units.stop(unit)
-                limit = span_text(self.app.hooks.timeout_s)
-                ended = Fault(ErrorCode.HOOK_FAILED, f"{unit} did not finish within {limit}")
-            if isinstance(ended, UnitState) and ended.active_state == "failed":
-                ended = Fault(ErrorCode.HOOK_FAILED, f"{unit} failed ({ended.result})")
-            if isinstance(ended, Fault):
-                log = ended.log or await self._ports.units.log_tail(unit, cursor)
-                hint = ended.hint or f"look at the log below; the unit is {template} on the server"
-                return Bad(Fault(ErrorCode.HOOK_FAILED, f"a hook failed: {ended.message}", hint, log))
-        return Good(detail=", ".join(templates))
+        return await run_hooks(self._ports.units, templates, release, self.app.hooks.timeout_s)
 
     async def _trial(self, state: Deploy) -> Good | Bad:
-        trial = self.app.trial
-        unit = instance_of(trial.unit, state.release)
-        check = replace(self.app.health, url=trial.url, timeout_s=trial.timeout_s, soak_s=0.0)
-        cursor = await self._ports.units.log_cursor(unit)
-        try:
-            run = await self._ports.units.start(unit)
-            fault = run if isinstance(run, Fault) else (await self._gate(check, run))[1]
-            if fault is None:
-                return Good(detail=unit)
-            log = fault.log or await self._ports.units.log_tail(unit, cursor)
-            hint = "the live release was not touched; look at the log below"
-            return Bad(Fault(ErrorCode.TRIAL_FAILED, f"on trial, {fault.message}", hint, log))
-        finally:
-            await self._ports.units.stop(unit)
+        return await self._trial_of_app.run(state.release)
 
     # --- going live, and back ---
 
@@ -381,12 +360,6 @@ def unconfigured(app: App) -> frozenset[Phase]:
 def way_of(app: App) -> Way:
     """How releases of this app go live."""
     return Way.HANDOVER if app.strategy is Strategy.HANDOVER else Way.IN_PLACE
-
-
-def instance_of(template: str, release: str) -> str:
-    """``myapp-trial@.service`` for a release: ``myapp-trial@20260123-143022.service``. Ids need no escaping."""
-    stem, _, ending = template.partition("@.")
-    return f"{stem}@{release}.{ending}"
 
 
 def _plain(fault: Fault | None, detail: str = "") -> Good | Bad:

@@ -225,7 +225,9 @@ class UnitsByJobs:
             after = await self._look(unit)
             if verb == "stop" and after.state.active_state == "failed":
                 await self._reset_start_limit(unit)  # else it would be listed as failed for ever
-                after = await self._look(unit)
+                # Looked at before that: afterwards it has forgotten how it ended.
+                state = replace(after.state, active_state="inactive", sub_state="dead")
+                after = replace(after, sighting=replace(after.sighting, state=state))
         except RefusedError as refusal:
             return refused(refusal.name, str(refusal), verb=verb, unit=unit, user=_user())
         except BusAwayError as away:

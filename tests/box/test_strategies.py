@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from tests.box.activated import Activated, open_activated
@@ -9,7 +12,7 @@ from tests.box.server import Server
 
 # What the units of each strategy run, and for how long a stopping instance keeps connections that are idle.
 APPS = {"reload": ("flask", 5), "restart": ("express", 0.25)}
-HEALTH = 'interval = "200ms"\ntimeout = "30s"\n'
+TRIAL = '[trial]\nunit = "{0}-trial@.service"\nurl = "unix:/run/{0}-trial.sock:/health"\ntimeout = "{1}"\n'
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +20,34 @@ def apps(own_server: Server) -> dict[str, Activated]:
     """An app for each strategy, and an agent that watches for them."""
     opened = {}
     for port, (strategy, (app, grace_s)) in enumerate(APPS.items(), 4300):
-        config = f'rate_limit = "off"\nstrategy = "{strategy}"\n[health]\nurl = "http://127.0.0.1:{port}/health"\n'
-        opened[strategy] = open_activated(own_server, app, strategy, port, config + HEALTH, idle_grace_s=grace_s)
+        opened[strategy] = open_activated(own_server, app, strategy, port, idle_grace_s=grace_s)
+        configure(opened[strategy])
     own_server.agent("start")
     return opened
+
+
+def configure(app: Activated, *, timeout: str = "30s", more: str = "") -> None:
+    """Write the app's file; the agent is not told."""
+    health = f'[health]\nurl = "{app.url}/health"\ninterval = "200ms"\ntimeout = "{timeout}"\n'
+    text = f'rate_limit = "off"\nstrategy = "{app.site.name}"\n{health}{more}'
+    app.box.path(f"/etc/dropdeploy/apps.d/{app.site.name}.toml").write_text(text)
+
+
+@contextmanager
+def changed(server: Server, app: Activated, dropin: str, **config: str) -> Iterator[None]:
+    """Within it the app's unit and its file say something else."""
+    place = f"/etc/systemd/system/{app.site.unit}.d/changed.conf"
+    app.box.write(place, dropin)
+    configure(app, **config)
+    app.box.run("systemctl", "daemon-reload")
+    server.agent("reload")
+    try:
+        yield
+    finally:
+        app.box.path(place).unlink()
+        configure(app)
+        app.box.run("systemctl", "daemon-reload")
+        server.agent("reload")
 
 
 def main_pid(app: Activated) -> str:
@@ -52,21 +79,9 @@ def test_a_reload_loses_no_request(apps: dict[str, Activated]) -> None:
 def test_a_reload_that_changes_nothing_is_taken_back(own_server: Server, apps: dict[str, Activated]) -> None:
     app = apps["reload"]
     good = app.upload("good")
-    dropin = f"/etc/systemd/system/{app.site.unit}.d/deaf.conf"
-    app.box.write(dropin, "[Service]\nExecReload=\nExecReload=/bin/true\n")
-    config = app.box.path(f"/etc/dropdeploy/apps.d/{app.site.name}.toml")
-    patient = config.read_text()
-    config.write_text(patient.replace('"30s"', '"3s"'))
-    app.box.run("systemctl", "daemon-reload")
-    own_server.agent("reload")
-    try:
-        with app.load() as seen:
-            bad = app.upload("unnoticed")
-    finally:
-        app.box.path(dropin).unlink()
-        config.write_text(patient)
-        app.box.run("systemctl", "daemon-reload")
-        own_server.agent("reload")
+    deaf = "[Service]\nExecReload=\nExecReload=/bin/true\n"
+    with changed(own_server, app, deaf, timeout="3s"), app.load() as seen:
+        bad = app.upload("unnoticed")
     assert (bad["status"], bad["error"]["code"], bad["live"]) == ("rolled-back", "restart-failed", good["release"])
     assert "of 2 processes from before it 2 did not end" in bad["error"]["message"]
     assert details(bad, "restart")[-1] == f"back to {good['release']}; reloaded: no process had been replaced"
@@ -83,3 +98,71 @@ def test_a_reload_that_brings_the_server_down_is_taken_back(apps: dict[str, Acti
     assert bad["error"]["step"] in ("restart", "health"), "whether systemd has started it again by then"
     assert "DATABASE_URL" in bad["error"]["log"]
     assert app.ask()["version"] == "well"
+
+
+def test_a_restart_behind_a_socket_refuses_nobody(apps: dict[str, Activated]) -> None:
+    app = apps["restart"]
+    app.upload("v1")
+    with app.load(new=4, keep_alive=0, slow=0) as seen:
+        releases = {app.upload(version, boot_s=0.3)["release"] for version in ("v2", "v3", "v4")}
+    assert seen.failures == {}
+    assert seen.releases >= releases
+
+
+def test_a_socket_that_a_crash_loop_took_down_is_there_again(own_server: Server, apps: dict[str, Activated]) -> None:
+    app = apps["restart"]
+    good = app.upload("before-the-loop")
+    limited = "[Unit]\nStartLimitIntervalSec=1min\nStartLimitBurst=2\n[Service]\nRestartSec=50ms\n"
+    with changed(own_server, app, limited):
+        bad = app.upload("loop", needs="DATABASE_URL")
+    assert (bad["status"], bad["error"]["code"], bad["live"]) == ("rolled-back", "restart-failed", good["release"])
+    assert "DATABASE_URL is not set" in bad["error"]["log"]
+    assert f"{app.site.name}.socket: Failed with result 'service-start-limit-hit'" in app.box.journal()
+    assert app.ask()["version"] == "before-the-loop"
+
+
+# Releases that are ill in one way each, and what is said of them on trial.
+BROKEN: dict[str, tuple[dict[str, object], str]] = {
+    "does-not-start": ({"needs": "DATABASE_URL"}, "the start job of"),
+    "answers-500": ({"column": "price"}, "answered 500"),
+    "crashes-in-soak": ({"crash_after_s": 0.7}, "(result "),
+    "never-gets-ready": ({"boot_s": 3600}, "did not say that it is ready within 3 s"),
+    "hangs-on-sigterm": ({"hangs": True}, "did not end when it was told to"),
+}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kinds"), [("restart", list(BROKEN)), ("reload", ["does-not-start", "crashes-in-soak"])]
+)
+def test_nobody_sees_a_broken_release_that_is_tried_first(
+    own_server: Server, apps: dict[str, Activated], strategy: str, kinds: list[str]
+) -> None:
+    app = apps[strategy]
+    good = app.upload("before-the-trials")
+    trial = 'soak = "1s"\n' + TRIAL.format(strategy, "3s")
+    results = {}
+    with changed(own_server, app, "", more=trial), app.load() as seen:
+        for kind in kinds:
+            results[kind] = app.upload(kind, **BROKEN[kind][0])
+    assert seen.failures == {}
+    assert seen.releases == {good["release"]}
+    for kind, result in results.items():
+        print(kind, result["status"], result["error"], result["seconds"])
+        assert (result["status"], result["error"]["code"], result["live"]) == (
+            "failed",
+            "trial-failed",
+            good["release"],
+        )
+        assert result["error"]["step"] == "trial"
+    assert app.is_failed() == ""
+
+
+@pytest.mark.parametrize("strategy", APPS)
+def test_what_is_well_on_trial_goes_live(own_server: Server, apps: dict[str, Activated], strategy: str) -> None:
+    app = apps[strategy]
+    with changed(own_server, app, "", more=TRIAL.format(strategy, "30s")):
+        result = app.upload("tried")
+    assert result["status"] == "deployed"
+    assert details(result, "trial") == [app.trial(result["release"])]
+    assert app.ask()["version"] == "tried"
+    assert app.box.unit(app.trial(result["release"]), "ActiveState")["ActiveState"] == "inactive"
