@@ -207,7 +207,10 @@ class Runner:
         return await self._run_hooks(self.app.hooks.before_swap, state.release)
 
     async def _after_live(self, state: Deploy) -> Good | Bad:
-        return await self._run_hooks(self.app.hooks.after_live, state.release)
+        ended = await self._run_hooks(self.app.hooks.after_live, state.release)
+        if isinstance(ended, Bad):  # it fails nothing, so its step is where it is told
+            return Bad(replace(ended.fault, message=f"{ended.fault.message}; its log:\n{ended.fault.log}"))
+        return ended
 
     async def _run_hooks(self, templates: tuple[str, ...], release: str) -> Good | Bad:
         return await run_hooks(self._ports.units, templates, release, self.app.hooks.timeout_s)

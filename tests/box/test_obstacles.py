@@ -23,17 +23,19 @@ LESS_RIGHTS = f"/run/systemd/system/{AGENT_UNIT}.d/less-rights.conf"
 def sites(own_server: Server) -> dict[str, Site]:
     """Apps of all kinds, and an agent that watches for them."""
     box = own_server.box
-    hook, trial = "hooked-migrate@.service", "tried-trial@.service"
+    hook, warm, trial = "hooked-migrate@.service", "hooked-warm@.service", "tried-trial@.service"
+    hooks = f'[hooks]\nbefore_swap = ["{hook}"]\nafter_live = ["{warm}"]\ntimeout = "3s"'
     sites = {
         "plain": add_app(own_server, "plain"),
         "barred": add_app(own_server, "barred"),
         "tiny": add_app(own_server, "tiny"),
         "kept": add_app(own_server, "kept", "keep = 1"),
         "summed": add_app(own_server, "summed", '[accept]\nchecksum = "required"'),
-        "hooked": add_app(own_server, "hooked", f'[hooks]\nbefore_swap = ["{hook}"]\ntimeout = "1s"', hook),
+        "hooked": add_app(own_server, "hooked", hooks, hook, warm),
         "tried": add_app(own_server, "tried", f'[trial]\nunit = "{trial}"\ntimeout = "5s"', trial),
     }
     own_server.add_unit(hook, unit_file("hooked", "migrate", "Type=oneshot", place="releases/%i"))
+    own_server.add_unit(warm, unit_file("hooked", "warm", "Type=oneshot", place="app"))
     own_server.add_unit(trial, unit_file("tried", "run", "Environment=PORT=7999", place="releases/%i"))
     box.run("rm", "/etc/polkit-1/rules.d/50-dropdeploy-barred.rules")
     owner = box.run("stat", "-c", "uid=%u,gid=%g,mode=2750", sites["tiny"].root).out.strip()
@@ -279,10 +281,36 @@ def test_hooks(sites: dict[str, Site]) -> None:
     assert failed["error"]["log"].startswith("no such column\n") or "\nno such column\n" in failed["error"]["log"]
     endless = upload(hooked, "v2", migrate="echo migrating; exec sleep infinity")
     assert told(endless) == ("failed", "hook-failed", "hooks")
-    assert endless["error"]["message"].endswith(".service did not finish within 1 s")
+    assert endless["error"]["message"].endswith(".service did not finish within 3 s")
     assert "migrating" in endless["error"]["log"]
     assert live(hooked) == ""
-    assert upload(hooked, "v3", migrate="echo fine")["status"] == "deployed"
+    fine = upload(hooked, "v3", migrate="echo fine", warm="echo warm > ../../shared/warm; echo cannot warm up; exit 2")
+    assert fine["status"] == "deployed"
+    steps = [(step["name"], step["status"]) for step in fine["steps"]]
+    assert [step for step in steps if step[0] in ("hooks", "health")] == [
+        ("hooks", "ok"),
+        ("health", "ok"),
+        ("hooks", "failed"),
+    ]
+    told_of = fine["steps"][-2]["detail"]
+    assert f"a hook failed: the start job of hooked-warm@{fine['release']}.service failed" in told_of
+    assert "cannot warm up" in told_of
+    assert hooked.box.path(f"{hooked.root}/shared/warm").read_text() == "warm\n"
+
+
+def test_a_hook_of_a_cancelled_deploy_is_stopped(sites: dict[str, Site]) -> None:
+    hooked = sites["hooked"]
+    before = live(hooked)
+    hooked.box.path("/home/laptop/v4.tar.gz").write_bytes(tar({"run": GOOD, "migrate": "exec sleep infinity"}))
+    hooked.box.write("/home/laptop/cancel", "")
+    hooked.sftp("put v4.tar.gz")
+    step = hooked.box.path(f"{hooked.drop}/v4.tar.gz.deploying")
+    wait_until(lambda: step.exists() and 'step = "hooks"' in step.read_text(), "the hook")
+    hooked.sftp("put cancel")
+    cancelled = result(hooked, "v4.tar.gz")
+    assert (cancelled["status"], cancelled["live"]) == ("cancelled", before)
+    states = hooked.box.run("systemctl", "list-units", "--plain", "--no-legend", "--state=activating", "hooked-*").out
+    assert states == ""
 
 
 def test_trials(sites: dict[str, Site]) -> None:
