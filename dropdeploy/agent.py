@@ -7,7 +7,6 @@ once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGI
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import pwd
@@ -33,7 +32,7 @@ from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
 from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
-from dropdeploy.intake.watch import UNWATCHED_S, Watcher
+from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
 from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, Outcome, Settings, Strategy, UnitState
 from dropdeploy.recollection import open_history
@@ -43,6 +42,7 @@ from dropdeploy.report.courier import Courier
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.page.bulletin import Bulletin, Event
 from dropdeploy.report.status import Seen, status_line
+from dropdeploy.rounds import Rounds
 from dropdeploy.slots import Slots
 from dropdeploy.units.embedded import EmbeddedUnits
 
@@ -88,8 +88,7 @@ class Agent:
         self._slots = Slots(config.settings.concurrency)
         self._courier = Courier(history, self._app_named, units.start)
         self._watcher = Watcher(asyncio.get_running_loop(), self._wake, self._watches_lost)
-        self._watching = asyncio.Lock()
-        self._lost = asyncio.Event()
+        self._rounds = Rounds(self._watcher, config.settings.rescan_s)
         self._running: dict[str, Running] = {}
         self.bulletin = Bulletin()
         self._stopping = asyncio.Event()
@@ -109,12 +108,13 @@ class Agent:
         await self._watch()
         for app in self._config.apps:
             self._start(app)
+        self._look_after()
+        self._rounds.begin()
         sdnotify.notify("READY=1", self._status())
         logger.info("watching for uploads for %s", self._named(), extra=about(Kind.READY))
         tasks = [
             asyncio.create_task(work)
             for work in (
-                self._keep_watching(),
                 self._reload_when_asked(),
                 self._keep_watchdog(),
                 self._courier.run(),
@@ -128,6 +128,7 @@ class Agent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(self._end(name) for name in list(self._running)))
+            await self._rounds.end()
             await asyncio.to_thread(self._watcher.close)
 
     # --- lanes ---
@@ -159,7 +160,6 @@ class Agent:
             drop=drop,
             answers=answers,
             slots=self._slots,
-            rescan_s=self._config.settings.rescan_s,
             advanced=lambda: self.bulletin.tell(Event(app.name)),
         )
         task = asyncio.create_task(lane.run(), name=f"lane {app.name}")
@@ -181,35 +181,23 @@ class Agent:
 
     # --- watching ---
 
-    async def _watch(self) -> frozenset[str]:
-        """See that every drop directory is watched: before its lane looks, so that nothing falls between."""
-        async with self._watching:
-            drops = {app.name: app.drop for app in self._config.apps}
-            return await asyncio.to_thread(self._watcher.renew, drops)
+    async def _watch(self) -> None:
+        await self._rounds.watch({app.name: app.drop for app in self._config.apps})
+
+    def _look_after(self) -> None:
+        self._rounds.cover({name: running.lane for name, running in self._running.items()})
 
     def _watches_lost(self) -> None:
-        self._lost.set()
-
-    async def _keep_watching(self) -> None:
-        """Watch what can be watched again, and have the lane look where nothing watches; each lane also looks again by
-        itself every `rescan`."""
-        unwatched = await self._watch()
-        while True:
-            rescan_s = self._config.settings.rescan_s
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), min(UNWATCHED_S, rescan_s) if unwatched else rescan_s)
-            self._lost.clear()
-            unwatched = await self._watch()
-            for name in unwatched:
-                self._wake(name)
+        self._rounds.stir()
 
     # --- what goes on by itself ---
 
     async def _keep_watchdog(self) -> None:
         """Half of WatchdogSec=, as sd_watchdog_enabled(3) recommends."""
-        pause_s = sdnotify.watchdog_s() / 2
-        while pause_s > 0:
+        pause_s = sdnotify.watchdog_s() / 2 or self._config.settings.rescan_s
+        while True:
             sdnotify.notify("WATCHDOG=1")
+            self._rounds.make_up()
             await asyncio.sleep(pause_s)
 
     def _named(self) -> str:
@@ -268,6 +256,7 @@ class Agent:
         fresh = [app for name, app in wanted.items() if name not in self._running]
         for app in fresh:
             self._start(app)
+        self._look_after()
         what = _count(len(wanted), "app")
         extra = about(Kind.RELOADED)
         logger.info("configuration read again: %s, %d changed or new", what, len(fresh), extra=extra)

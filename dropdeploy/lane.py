@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
 from dropdeploy.intake.provenance import is_only_touched
-from dropdeploy.model import Action, App, ErrorCode, Fate, Fault, Format, Marker, Status, Upload
+from dropdeploy.model import Action, App, ErrorCode, Fate, Fault, Format, Marker, Status, Upload, Version
 from dropdeploy.report.status import AppNow, Progress, Seen
 from dropdeploy.slots import Slots
 
@@ -46,6 +46,14 @@ class Work:
     task: asyncio.Task[None]
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A look that found nothing to do: what was there, and the versions that were answered."""
+
+    listing: tuple[Entry, ...]
+    answered: Mapping[str, Version]
+
+
 class Lane:
     """Everything about one app, from a file that appears to the file that answers it."""
 
@@ -57,7 +65,6 @@ class Lane:
         drop: DropDirectory,
         answers: Answers,
         slots: Slots,
-        rescan_s: float,
         advanced: Callable[[], None],
     ) -> None:
         self.app = app
@@ -67,10 +74,10 @@ class Lane:
         self._answers = answers
         self._desk = answers.desk
         self._slots = slots
-        self._rescan_s = rescan_s
         self._runner = Runner(app, ports, self._tell)
         self._wakeup = asyncio.Event()
         self._memory = Memory()
+        self._left: Left | None = None
         self._work: Work | None = None
         self._advanced = advanced  # called whenever `seen` has other progress
         self._progress: Progress | None = None
@@ -83,6 +90,11 @@ class Lane:
     def wake(self) -> None:
         """Look soon: something may have changed."""
         self._wakeup.set()
+
+    def is_as_left(self) -> bool:
+        """A look now would find nothing to do, as the last one did. Waits for the disk: call it in a thread."""
+        left = self._left
+        return left is not None and self._drop.look_now(left.answered) == left.listing
 
     @property
     def now(self) -> AppNow:
@@ -129,19 +141,20 @@ class Lane:
             await asyncio.wait((work.task,))
         await self._desk.close()
 
-    async def _pause(self, pause_s: float) -> None:
+    async def _pause(self, pause_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wakeup.wait(), pause_s)
 
     # --- looking ---
 
-    async def _look(self) -> float:
-        """Look once, begin what can be begun. Returns after how many seconds to look again at the latest."""
+    async def _look(self) -> float | None:
+        """Look once, begin what can be begun. Returns after how many seconds to look again, if by itself at all."""
+        self._left = None
         known = {name: answer.request.version for name, answer in self._answers.given.items()}
         listing = await self._drop.look(known)
         if isinstance(listing, str):
             self._note_trouble(listing)
-            return self._rescan_s
+            return None
         self._note_trouble("")
         await self._recognise(listing)
         judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
@@ -161,8 +174,10 @@ class Lane:
             if await self._drop.delete(upload):
                 await self._answers.amend(replace(self._answers.given[upload.name], fate=Fate.GONE))
         await self._begin_next(judgement, busy)
-        again_s = (self._rescan_s, judgement.look_again_s, await self._answers.tell_late())
-        return min(pause_s for pause_s in again_s if pause_s is not None)
+        if judgement.is_idle:
+            self._left = Left(listing, known)
+        again_s = (judgement.look_again_s, await self._answers.tell_late())
+        return min((pause_s for pause_s in again_s if pause_s is not None), default=None)
 
     async def _recognise(self, listing: tuple[Entry, ...]) -> None:
         """A deployed archive whose times were set late is the same archive still, and is not deployed again; one that

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dropdeploy.intake import clearing, wholeness
@@ -44,14 +44,15 @@ class DropDirectory:
         """Where it is."""
         return self._path
 
-    async def look(self, answered: dict[str, Version]) -> tuple[Entry, ...] | str:
+    async def look(self, answered: Mapping[str, Version]) -> tuple[Entry, ...] | str:
         """All that is visible; a sentence when the directory cannot be read.
 
         Files whose version is in ``answered`` are not probed: opening them again and again would help nobody.
         """
-        return await asyncio.to_thread(self._look, answered)
+        return await asyncio.to_thread(self.look_now, answered)
 
-    def _look(self, answered: dict[str, Version]) -> tuple[Entry, ...] | str:
+    def look_now(self, answered: Mapping[str, Version]) -> tuple[Entry, ...] | str:
+        """``look``, for those who may wait for the disk."""
         try:
             with self._opened() as directory:
                 return tuple(self._entries(directory, answered))
@@ -66,7 +67,7 @@ class DropDirectory:
         finally:
             os.close(directory)
 
-    def _entries(self, directory: int, answered: dict[str, Version]) -> Iterator[Entry]:
+    def _entries(self, directory: int, answered: Mapping[str, Version]) -> Iterator[Entry]:
         for name in sorted(os.listdir(directory)):
             meaning = meaning_of(name)
             if isinstance(meaning, Invisible | Own):

@@ -51,6 +51,12 @@ class Judgement:
     cancels: tuple[Entry, ...] = ()
     look_again_s: float | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is to be done, nothing waits, and the same files will amount to the same whenever they are judged."""
+        doing = (self.uploads, self.leaving, self.markers, self.answers, self.fresh, self.cancels)
+        return not any(doing) and self.look_again_s is None
+
 
 def remember_news(memory: Memory, names: frozenset[str]) -> Memory:
     """These names' results could not be taken down: their uploads are being worked on."""

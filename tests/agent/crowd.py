@@ -125,6 +125,14 @@ class Crowd(World):
         lines = (self._proc / "status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
+    def sleeps(self) -> int:
+        """How often its threads went to sleep by themselves: voluntary context switches, proc(5)."""
+        total = 0
+        for task in (self._proc / "task").iterdir():
+            lines = (task / "status").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+        return total
+
     def cpu_s(self) -> float:
         """Seconds of processor time since it started."""
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()

@@ -257,3 +257,16 @@ def test_no_descriptor_left(crowd: Crowd) -> None:
     crowd.wait_for_log("cannot be read: Too many open files")
     resource.prlimit(crowd.process.pid, resource.RLIMIT_NOFILE, limits)
     assert crowd.result_of("app001")["status"] == "deployed"
+
+
+# --- at rest ---
+
+
+def test_quiet_apps_are_not_woken_one_by_one(crowd: Crowd) -> None:
+    crowd.configure_many(50, rescan="100ms")
+    crowd.start()
+    deploy(crowd, "app049")
+    before = crowd.sleeps()
+    time.sleep(3)
+    # Thirty rounds, and some sleeps for each; with a timer for each app it would be thousands.
+    assert crowd.sleeps() - before < 1000
