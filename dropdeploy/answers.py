@@ -75,6 +75,7 @@ class Answers:
         self.desk = desk
         self.given: dict[str, Answer] = {}
         self._now = AppNow(app.name)
+        self._has_shown = False
         self._history = history
         self._releases = releases
         self._drop = drop
@@ -88,9 +89,9 @@ class Answers:
         return self._now
 
     def show(self, now: AppNow) -> None:
-        """Tell the app's state, if it is another one."""
-        if now != self._now:
-            self._now = now
+        """Tell the app's state, if it is another one; and once in any case, as there may be one from before a crash."""
+        if now != self._now or not self._has_shown:
+            self._now, self._has_shown = now, True
             self.desk.show(now)
             self._changed()
 
