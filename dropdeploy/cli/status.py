@@ -46,9 +46,10 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _read(app: App) -> Told:
-    path = app.drop / STATUS_FILE
+    path = os.path.join(app.drop, STATUS_FILE)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with open(path, "rb", buffering=0) as file:
+            text = file.read().decode(errors="replace")
     except FileNotFoundError:
         text = ""  # the agent has not looked at it yet
     except OSError as error:
@@ -65,7 +66,7 @@ def _read(app: App) -> Told:
 def _as_on_disk(app: App, told: dict[str, Any]) -> Told:
     """What the link says is true, whenever ``status.toml`` was written."""
     try:
-        live = os.path.basename(os.readlink(app.root / "app"))
+        live = os.path.basename(os.readlink(os.path.join(app.root, "app")))
     except OSError:
         return told
     if told.get("live") == live:

@@ -34,8 +34,8 @@ def survey_directory(directory: Path) -> tuple[Config, tuple[Mistake, ...]]:
     """
     apps_directory = directory / APPS_DIRECTORY
     names = _list_names(directory, apps_directory)
-    paths = [apps_directory / name for name in names] if not isinstance(names, Mistake) else []
-    main, *apps = [_read_text(path) for path in (directory / MAIN_FILE, *paths)]
+    paths = [os.path.join(apps_directory, name) for name in names] if not isinstance(names, Mistake) else []
+    main, *apps = [_read_text(path) for path in (os.path.join(directory, MAIN_FILE), *paths)]
     unread = tuple(found for found in (main, names, *apps) if isinstance(found, Mistake))
     config, mistakes = survey_config(
         main if isinstance(main, SourceText) else None, [source for source in apps if isinstance(source, SourceText)]
@@ -111,29 +111,29 @@ def _app_files(names: list[str]) -> Iterator[str]:
     return (name for name in names if name.endswith(".toml") and not name.startswith("."))
 
 
-def _read_text(path: Path) -> SourceText | Mistake | None:
+def _read_text(path: str) -> SourceText | Mistake | None:
     """The file's text; None when there is no such file. A FIFO or a device is not waited for."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return Mistake(str(path), "", "", "expected a regular file, but it is none")
+                return Mistake(path, "", "", "expected a regular file, but it is none")
             with open(fd, "rb", closefd=False) as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         finally:
             os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
-        is_dangling = path.is_symlink()
-        return Mistake(str(path), "", "", "cannot be read: it is a link that leads nowhere") if is_dangling else None
+        is_dangling = os.path.islink(path)
+        return Mistake(path, "", "", "cannot be read: it is a link that leads nowhere") if is_dangling else None
     except OSError as error:
-        return Mistake(str(path), "", "", f"cannot be read: {_reason(error)}")
+        return Mistake(path, "", "", f"cannot be read: {_reason(error)}")
     if len(content) > MAX_FILE_BYTES:
-        return Mistake(str(path), "", "", f"expected at most {MAX_FILE_BYTES} bytes")
+        return Mistake(path, "", "", f"expected at most {MAX_FILE_BYTES} bytes")
     try:
-        return SourceText(str(path), content.decode())
+        return SourceText(path, content.decode())
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        return Mistake(str(path), "", "", f"line {line}: expected UTF-8, found the byte 0x{content[error.start]:02x}")
+        return Mistake(path, "", "", f"line {line}: expected UTF-8, found the byte 0x{content[error.start]:02x}")
 
 
 def _reason(error: OSError) -> str:

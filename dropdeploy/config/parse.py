@@ -101,8 +101,12 @@ def _read_app(source: SourceText, settings: Settings) -> tuple[App | None, list[
             f"with a letter or digit at both ends, found {_show(name)}"
         )
         return None, [Mistake(source.path, "", "", message), *mistakes]
-    defaults = {"root": Path("/home", name), "drop": settings.drop / name, "unit": f"{name}.service"}
-    app = App(name=name, **(defaults | fields))  # type: ignore[arg-type]  # as above
+    if "root" not in fields:
+        fields["root"] = Path("/home", name)
+    if "drop" not in fields:
+        fields["drop"] = settings.drop / name
+    fields.setdefault("unit", f"{name}.service")
+    app = App(name=name, **fields)  # type: ignore[arg-type]  # as above
     if app.strategy is Strategy.HANDOVER and "@" in app.unit:
         message = 'expected a unit without "@": strategy = "handover" runs releases as its instances'
         mistakes.append(Mistake(source.path, "unit", _show(app.unit), message))
@@ -166,6 +170,8 @@ def _read_table(
 
 def _without_mistaken(claims: Iterable[Claim], mistakes: Sequence[Mistake]) -> list[Claim]:
     """What is already reported is not compared: the model then holds a default that nobody chose."""
+    if not mistakes:
+        return list(claims)
     mistaken = {(mistake.file, mistake.key) for mistake in mistakes}
     return [claim for claim in claims if not {(claim.file, claim.key), (claim.file, "")} & mistaken]
 
