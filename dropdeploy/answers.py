@@ -75,7 +75,7 @@ class Answers:
         self.desk = desk
         self.given: dict[str, Answer] = {}
         self._now = AppNow(app.name)
-        self._has_shown = False
+        self._is_stale = False  # what status.toml tells
         self._history = history
         self._releases = releases
         self._drop = drop
@@ -89,16 +89,16 @@ class Answers:
         return self._now
 
     def show(self, now: AppNow) -> None:
-        """Tell the app's state, if it is another one; and once in any case, as there may be one from before a crash."""
-        if now != self._now or not self._has_shown:
-            self._now, self._has_shown = now, True
+        """Tell the app's state, if it is another one than what was told."""
+        if now != self._now or self._is_stale:
+            self._now, self._is_stale = now, False
             self.desk.show(now)
             self._changed()
 
     async def open(self) -> None:
         """Recall what was answered, and tell the verdicts that may not have been told before a crash."""
         name = self.app.name
-        await self.desk.sweep()
+        self._is_stale = await self.desk.sweep()
         self.given = await self._history.ask(lambda history: history.answered(name))
         for told in await self._history.ask(lambda history: history.unreported(name)):
             await self._tell(told.outcome, told.request)

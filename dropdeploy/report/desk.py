@@ -109,19 +109,21 @@ class Desk:
         """A result of an earlier upload of this name says nothing of what stands there now."""
         await asyncio.to_thread(remove, self._directory, result_name(name))
 
-    async def sweep(self) -> None:
-        """Take down what a crash left."""
-        await asyncio.to_thread(self._sweep)
+    async def sweep(self) -> bool:
+        """Take down what a crash left. True where there is a ``status.toml``, which tells how things were then."""
+        return await asyncio.to_thread(self._sweep)
 
     async def close(self) -> None:
         """Finish writing."""
         await self._settle()
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> bool:
         remove_leftovers(self._directory)
-        for name in self._listing():
+        names = self._listing()
+        for name in names:
             if name.endswith(DEPLOYING):
                 remove(self._directory, name)
+        return "status.toml" in names
 
     def _drop_old_results(self, latest: str) -> None:
         """The newest ``keep_results`` stay, and ``latest`` whatever the clock says of it."""

@@ -148,3 +148,10 @@ def test_a_drop_directory_that_vanishes_and_returns(world: World) -> None:
 def test_nobody_else_can_read_the_history(agent: World) -> None:
     agent.deploy("v1")
     assert os.stat(agent.state / "history.db").st_mode & 0o007 == 0
+
+
+def test_what_status_toml_told_before_a_crash_is_put_right(world: World) -> None:
+    told = world.drop / "status.toml"
+    told.write_text('schema = 1\napp = "myapp"\nworking = "v1.tar.gz: health"\n')
+    world.start()
+    wait_for("status as it is now", lambda: "working" not in told.read_text())
