@@ -390,6 +390,13 @@ class History:
         ).fetchone()
         return before or 0, after or 0
 
+    def verdicts(self) -> dict[tuple[str, str, str], int]:
+        """How many there are, by app, action and status."""
+        rows = self._db.execute(
+            "SELECT app, action, status, count(*) FROM deploys WHERE status IS NOT NULL GROUP BY app, action, status"
+        )
+        return {(app, action, status): count for app, action, status, count in rows}
+
     def changes(self) -> int:
         """Another number whenever somebody else has written."""
         (version,) = self._db.execute("PRAGMA data_version").fetchone()

@@ -61,6 +61,11 @@ class Watches:
         self._emitter = emitter
         self._observer.start()
 
+    @property
+    def overflows(self) -> int:
+        """How often the kernel lost events."""
+        return self._emitter.overflows
+
     def is_alive(self) -> bool:
         """Its threads run."""
         return self._observer.is_alive() and self._emitter.is_alive()
@@ -100,6 +105,7 @@ class _Emitter(EventEmitter):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # What an observer passes on differs between watchdog's versions.
         super().__init__(*arguments, **options)
+        self.overflows = 0
         self._lock = threading.Lock()
         self._paths_of: dict[int, set[str]] = {}
         self._watch_of: dict[str, int] = {}
@@ -193,6 +199,7 @@ class _Emitter(EventEmitter):
         for watch, mask, name in _parse_events(content):
             paths = self._paths_of.get(watch, ())
             if mask & C.IN_Q_OVERFLOW:
+                self.overflows += 1
                 what = "inotify lost events (its queue was full): looking into every drop directory"
                 logger.warning(what, extra=about(Kind.TROUBLE))
                 changed.update(self._watch_of)

@@ -39,6 +39,7 @@ class Watcher:
         self._lost = lost
         self._lock = threading.Lock()
         self._watches: Watches | None = None
+        self._overflows_before = 0  # of watches that have ended
         self._app_at: Mapping[str, str] = {}
         self._watched: frozenset[str] = frozenset()
         self._told: frozenset[int | None] = frozenset()
@@ -61,6 +62,11 @@ class Watcher:
                 watches.remove(path)
             return self._conclude(self._add(watches, app_at))
 
+    @property
+    def overflows(self) -> int:
+        """How often the kernel lost events, which the rounds and a look into every directory make up for."""
+        return self._overflows_before + (self._watches.overflows if self._watches is not None else 0)
+
     def close(self) -> None:
         """Stop watching altogether."""
         with self._lock:
@@ -72,6 +78,7 @@ class Watcher:
         if self._watches is not None and not self._watches.is_alive():
             logger.error("watching has ended unexpectedly; it is begun anew", extra=about(Kind.TROUBLE))
             self._watches.close()
+            self._overflows_before += self._watches.overflows
             self._watches, self._watched = None, frozenset()
         if self._watches is None:
             self._watches = Watches(self._on_changed, self._on_lost)

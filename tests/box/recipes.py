@@ -37,20 +37,24 @@ SMALL = tuple(f"path-exclude=/usr/share/{part}/*" for part in ("doc", "info", "l
 @dataclass(frozen=True)
 class Recipe:
     """One tree. ``downloads``: packages that apt can install in the box, which has no network; apt keeps the lists and
-    the packages of the distribution's own archive for that, as it would have them after a download."""
+    the packages of the distribution's own archive for that, as it would have them after a download. ``masked``: units
+    that packages enable and nobody wants to run."""
 
     suite: str
     packages: tuple[str, ...]
     dpkg_options: tuple[str, ...] = SMALL
     downloads: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
     @property
     def hooks(self) -> tuple[str, ...]:
         """Shell commands that finish the tree, whose directory is $1."""
+        masks = (f'ln -sf /dev/null "$1/etc/systemd/system/{unit}"' for unit in self.masked)
+        hooks = (*HOOKS, *masks)
         if not self.downloads:
-            return HOOKS
+            return hooks
         fetch = "apt-get -qq --yes --install-recommends --download-only install"
-        return (*HOOKS, f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {fetch} {" ".join(self.downloads)}')
+        return (*hooks, f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {fetch} {" ".join(self.downloads)}')
 
 
 SERVER = Recipe(
@@ -63,6 +67,7 @@ SERVER = Recipe(
         "python3",
         "python3-aiohttp",
         "python3-gi",
+        "python3-prometheus-client",
         "python3-pydbus",
         "python3-tomli-w",
         "python3-venv",
@@ -78,6 +83,7 @@ SERVER = Recipe(
         "curl",
         "dma",
         "lftp",
+        "prometheus",
         "rclone",
         "rsync",
         "bzip2",
@@ -85,6 +91,7 @@ SERVER = Recipe(
         "zip",
         "zstd",
     ),
+    masked=("prometheus.service",),
 )
 """Everything is there but dropdeploy's own files."""
 
@@ -92,6 +99,7 @@ _PACKAGED = (
     "polkitd",
     "python3-aiohttp",
     "python3-gi",
+    "python3-prometheus-client",
     "python3-pydbus",
     "python3-tomli-w",
     "python3-watchdog",

@@ -226,3 +226,17 @@ async def test_the_thread_answers_in_order(tmp_path: Path) -> None:
     number = await thread.ask(lambda history: history.begin("myapp", Action.DEPLOY, UPLOAD, NOW))
     assert await thread.ask(lambda history: history.undecided("myapp")) == ((number, ""),)
     await thread.close()
+
+
+def test_verdicts_are_counted(history: History) -> None:
+    conclude(history)
+    conclude(history)
+    conclude(history, status=Status.FAILED)
+    history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
+    number = history.begin("other", Action.ROLLBACK, UPLOAD, NOW)
+    history.conclude(outcome(number, app="other"), Answer(UPLOAD), {})
+    assert history.verdicts() == {
+        ("myapp", "deploy", "deployed"): 2,
+        ("myapp", "deploy", "failed"): 1,
+        ("other", "rollback", "deployed"): 1,
+    }

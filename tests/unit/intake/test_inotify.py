@@ -243,3 +243,20 @@ def watches_of_this_process() -> int:
     return sum(
         entry.read_text().count("inotify wd:") for entry in Path("/proc/self/fdinfo").iterdir() if entry.exists()
     )
+
+
+def test_lost_events_are_counted_and_everything_is_told(tmp_path: Path) -> None:
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if most > 100_000:
+        pytest.skip("the kernel keeps so many events that losing some takes too long")
+    full, other = tmp_path / "full", tmp_path / "other"
+    full.mkdir()
+    other.mkdir()
+    with watching(full, other) as (watches, told):
+        names = [full / f"{number}.part" for number in range(2)]
+        names[0].touch()
+        with watches._emitter._lock:  # its thread reads once more, and then waits
+            for number in range(most // 2 + 2048):
+                names[number % 2].rename(names[1 - number % 2])
+        told.wait(other)
+        told.wait_for(lambda _: watches.overflows >= 1)
