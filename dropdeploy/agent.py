@@ -30,7 +30,7 @@ from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
-from dropdeploy.history import HISTORY_NAME, HistoryError, HistoryThread
+from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
@@ -42,6 +42,7 @@ from dropdeploy.report.courier import Courier
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.page.bulletin import Bulletin, Event
 from dropdeploy.report.status import Seen, status_line
+from dropdeploy.report.tally import Counter, Glance
 from dropdeploy.rounds import Rounds
 from dropdeploy.slots import Slots
 from dropdeploy.units.embedded import EmbeddedUnits
@@ -91,6 +92,7 @@ class Agent:
         self._rounds = Rounds(self._watcher, config.settings.rescan_s)
         self._running: dict[str, Running] = {}
         self.bulletin = Bulletin()
+        self._counter = Counter()
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
 
@@ -213,6 +215,7 @@ class Agent:
 
     def _concluded(self, outcome: Outcome) -> None:
         self._courier.wake()
+        self._counter.add(outcome)
         self.bulletin.tell(Event(outcome.app, f"{outcome.app}: {outcome.status}: {outcome.summary}"))
 
     # --- what the page asks ---
@@ -220,6 +223,20 @@ class Agent:
     def seen(self) -> Mapping[str, Seen]:
         """Every app as it is now, by name."""
         return {name: running.lane.seen for name, running in self._running.items()}
+
+    async def count_on(self) -> None:
+        """Count verdicts on from those in the history. Before ``run``."""
+        self._counter.begin(await self._history.ask(History.verdicts))
+
+    def glance(self) -> Glance:
+        """What Prometheus is told of."""
+        return Glance(
+            apps=[running.lane.now for running in self._running.values()],
+            tally=self._counter.tally(self._running),
+            unwatched=self._rounds.unwatched,
+            overflows=self._watcher.overflows,
+            last_round_at=self._rounds.last_at,
+        )
 
     def ailments(self) -> list[str]:
         """What is wrong with the agent itself, in sentences that name nothing."""
@@ -383,12 +400,14 @@ async def _open_page(stack: AsyncExitStack, settings: Settings, agent: Agent) ->
     # It is megabytes, and few look.
     from dropdeploy.report.page.server import open_page  # noqa: PLC0415
 
+    await agent.count_on()
     try:
         page = await open_page(
             address,
             token,
             apps=agent.seen,
             ailments=agent.ailments,
+            glance=agent.glance,
             bulletin=agent.bulletin,
             history=settings.state / HISTORY_NAME,
         )

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from dropdeploy.config.address import TcpAddress, UnixAddress
 from dropdeploy.history import HistoryError
+from dropdeploy.report.metrics import exposition
 from dropdeploy.report.page.archive import Archive
 from dropdeploy.report.page.bulletin import Bulletin
 from dropdeploy.report.page.errors import error_page, token_page
@@ -27,6 +28,7 @@ from dropdeploy.report.page.places import PLACES, Place, Sources
 from dropdeploy.report.page.statics import read_statics
 from dropdeploy.report.page.stream import stream_events
 from dropdeploy.report.status import Seen
+from dropdeploy.report.tally import Glance
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +57,13 @@ class PageServer:
         *,
         apps: Callable[[], Mapping[str, Seen]],
         ailments: Callable[[], list[str]],
+        glance: Callable[[], Glance],
         bulletin: Bulletin,
         history: Path,
         host: str,
     ) -> None:
         self._guard = guard
+        self._glance = glance
         self._archive = Archive(history)
         self._statics = read_statics()
         address = {static.name: static.address for static in self._statics.values()}
@@ -103,6 +107,7 @@ class PageServer:
             application.router.add_get(path, self._handler(place))
         application.router.add_get("/static/{name}", self._static)
         application.router.add_get("/events", self._events)
+        application.router.add_get("/metrics", self._metrics)
         application.on_response_prepare.append(_add_headers)
         return application
 
@@ -138,6 +143,11 @@ class PageServer:
             charset="utf-8",
             headers={"Cache-Control": "max-age=31536000, immutable"},
         )
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        accept = request.headers.get("Accept", "")
+        content, kind = await asyncio.to_thread(exposition, self._glance(), accept)
+        return web.Response(body=content, headers={"Content-Type": kind, "Cache-Control": "no-store", "Vary": "Accept"})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
@@ -217,6 +227,7 @@ async def open_page(
     *,
     apps: Callable[[], Mapping[str, Seen]],
     ailments: Callable[[], list[str]],
+    glance: Callable[[], Glance],
     bulletin: Bulletin,
     history: Path,
 ) -> PageServer:
@@ -225,6 +236,7 @@ async def open_page(
         Guard(address, token),
         apps=apps,
         ailments=ailments,
+        glance=glance,
         bulletin=bulletin,
         history=history,
         host=socket.gethostname(),
