@@ -137,7 +137,7 @@ class Agent:
 
     def _start(self, app: App) -> None:
         drop = DropDirectory(app)
-        desk = Desk(app.drop, app.keep_results)
+        desk = Desk(app.drop, app.keep_results, has_page=app.status_page)
         releases = AppReleases(
             root=app.root,
             group=app.group,

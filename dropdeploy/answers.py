@@ -53,6 +53,9 @@ REOPENING = frozenset(
 )
 """A changed sidecar may mend these."""
 
+RECENT = 5
+"""The latest verdict is among so many with the greatest numbers: what is refused meanwhile overtakes a deploy."""
+
 AGAIN_S = 2.0
 """How soon what could not be written is tried again."""
 
@@ -81,6 +84,7 @@ class Answers:
         self._drop = drop
         self._changed = changed  # called whenever `now` is another one
         self._untold: dict[str, Unreported] = {}
+        self._last: Outcome | None = None  # the latest verdict, whose number need not be the greatest
         self._concluded = concluded  # called once for each verdict, when it is committed
 
     @property
@@ -122,6 +126,7 @@ class Answers:
                     has_told = True
                 await asyncio.sleep(AGAIN_S)
         self.given[request.name] = answer
+        self._last = outcome
         self._concluded(outcome)
         await self._tell(outcome, request)
 
@@ -207,7 +212,7 @@ class Answers:
             self._untold[request.name] = Unreported(request, outcome)
         else:
             await self._note_reported(outcome)
-        await self.survey()
+        await self.survey(done=request.name)
 
     async def tell_late(self) -> float | None:
         """Tell what could not be told when it was decided. Returns after how many seconds to try again, if at all."""
@@ -233,15 +238,17 @@ class Answers:
         except HistoryAwayError as away:  # it will be told twice
             logger.error("%s: %s", self.app.name, away, extra=about(Kind.TROUBLE, self.app.name))  # noqa: TRY400
 
-    async def survey(self) -> None:
-        """See what is live, and tell it."""
+    async def survey(self, done: str = "") -> None:
+        """See what is live, and tell it. ``done`` is what is no longer worked on, if it was."""
         name = self.app.name
         survey = await self._releases.survey()
         if isinstance(survey, Fault):
             return
         health = await self._history.ask(lambda history: history.release_health(name))
-        outcomes = await self._history.ask(lambda history: history.outcomes(name, 1))
-        last = outcomes[0] if outcomes else None
+        if self._last is None:
+            recent = await self._history.ask(lambda history: history.outcomes(name, RECENT))
+            self._last = max(recent, key=lambda outcome: outcome.finished, default=None)
+        last = self._last
         is_last_live = last is not None and last.live == survey.live
         maker = await self._maker(survey.live, last)
         self.show(
@@ -249,12 +256,12 @@ class Answers:
                 self._now,
                 live=survey.live,
                 is_healthy=last.live_healthy if last and is_last_live else health.get(survey.live),
-                since=self._since(survey.live, last),
+                since=await self._since(survey.live),
                 releases=tuple((release, health.get(release)) for release in reversed(survey.releases)),
                 last=last,
                 maker=maker,
                 rollback_to=newest_healthy(survey.releases, health, before=survey.live) if survey.live else "",
-                working="",
+                working="" if self._now.working.startswith(f"{done}: ") else self._now.working,
             )
         )
 
@@ -267,10 +274,11 @@ class Answers:
         makers = await self._history.ask(lambda history: history.makers(self.app.name, (live,)))
         return makers.get(live)
 
-    def _since(self, live: str, last: Outcome | None) -> datetime | None:
-        if live == self._now.live and self._now.since is not None:
-            return self._now.since
-        return last.finished if live and last is not None and last.live == live else None
+    async def _since(self, live: str) -> datetime | None:
+        if not live or (live == self._now.live and self._now.since is not None):
+            return self._now.since if live else None
+        made_live = await self._history.ask(lambda history: history.made_live(self.app.name, live))
+        return made_live.finished if made_live is not None else None
 
 
 def _status_of(upload: Upload, fault: Fault) -> Status:

@@ -381,6 +381,16 @@ class History:
         )
         return {release: record.load(Outcome, told) for release, told in rows}
 
+    def made_live(self, app: str, release: str) -> Outcome | None:
+        """The deploy or rollback that made this release the live one, last."""
+        row = self._db.execute(
+            "SELECT outcome FROM deploys WHERE app = ?1 AND action != 'restart' AND outcome IS NOT NULL "
+            "AND json_extract(outcome, '$.live') = ?2 AND json_extract(outcome, '$.release') = ?2 "
+            "ORDER BY id DESC LIMIT 1",
+            (app, release),
+        ).fetchone()
+        return record.load(Outcome, row[0]) if row else None
+
     def neighbours(self, app: str, deploy: int) -> tuple[int, int]:
         """The numbers of the app's decided deploys before and after this one; 0 where there is none."""
         (before, after) = self._db.execute(

@@ -245,6 +245,7 @@ class App:
     rate_limit: RateLimit | None = RateLimit(30, 3600.0)
     queue: str = "all"  # all | latest
     after: str = "delete"  # delete | keep
+    status_page: bool = False
     settle_s: float = 2.0
     stall_s: float = 60.0
     accept: Accept = field(default_factory=Accept)

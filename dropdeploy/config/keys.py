@@ -154,6 +154,7 @@ APP = Table(
         "rate_limit": Key("rate_limit", values.rate_limit),
         "queue": Key("queue", values.word("all", "latest")),
         "after": Key("after", values.word("delete", "keep")),
+        "status_page": Key("status_page", values.yes_or_no),
         "settle": Key("settle_s", values.span()),
         "stall": Key("stall_s", values.span()),
         "accept": ACCEPT,

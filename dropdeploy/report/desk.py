@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from dropdeploy.model import Outcome, Step
 from dropdeploy.report.dropfiles import (
     DEPLOYING,
     RESULT,
+    STATUS_FILE,
+    STATUS_PAGE,
     deploying_name,
     remove,
     remove_leftovers,
@@ -31,16 +34,24 @@ _PERCENT_PAUSE_S = 1.0
 """A growing percentage is told at most so often; a new step at once."""
 
 
+def _page(now: AppNow, at: datetime) -> str:
+    from dropdeploy.report.page.snapshot import snapshot  # noqa: PLC0415 - few apps want it
+
+    return snapshot(now, at)
+
+
 class Desk:
     """What one app's uploader is told."""
 
-    def __init__(self, directory: Path, keep_results: int) -> None:
+    def __init__(self, directory: Path, keep_results: int, *, has_page: bool = False) -> None:
+        """``has_page``: there is to be a ``status.html``."""
         self._directory = directory
         self._keep_results = keep_results
+        self._has_page = has_page
         self._waiting: dict[str, str] = {}
         self._at: tuple[str, str] = ("", "")  # name and step told last
         self._told_s = 0.0
-        self._pending: dict[str, str] = {}
+        self._pending: dict[str, Callable[[], str]] = {}
         self._writing: asyncio.Task[None] | None = None
 
     # --- in passing ---
@@ -54,13 +65,15 @@ class Desk:
             return
         self._at, self._told_s = (name, step), now
         self._waiting.pop(name, None)
-        self._write_soon(deploying_name(name), deploying_text(step, started, steps, percent))
+        self._write_soon(deploying_name(name), partial(deploying_text, step, started, steps, percent))
 
     def show(self, now: AppNow) -> None:
-        """Tell how the app is: ``status.toml``."""
-        self._write_soon("status.toml", to_toml(status_table(now)))
+        """Tell how the app is: ``status.toml``, and ``status.html`` where that is wanted."""
+        self._write_soon(STATUS_FILE, lambda: to_toml(status_table(now)))
+        if self._has_page:
+            self._write_soon(STATUS_PAGE, partial(_page, now, datetime.now(UTC)))
 
-    def _write_soon(self, name: str, text: str) -> None:
+    def _write_soon(self, name: str, text: Callable[[], str]) -> None:
         self._pending[name] = text
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_pending(), name=f"telling in {self._directory}")
@@ -69,7 +82,10 @@ class Desk:
         while self._pending:
             name = next(iter(self._pending))
             text = self._pending.pop(name)
-            await asyncio.to_thread(write_atomically, self._directory, name, text, is_durable=False)
+            await asyncio.to_thread(self._write, name, text)
+
+    def _write(self, name: str, text: Callable[[], str]) -> None:
+        write_atomically(self._directory, name, text(), is_durable=False)
 
     async def _settle(self) -> None:
         """What was to be written in passing is written, so that nothing comes after what is said next."""
@@ -85,7 +101,7 @@ class Desk:
             await asyncio.to_thread(remove, self._directory, deploying_name(name))
         for name, step in waiting.items():
             if self._waiting.get(name) != step:
-                self._write_soon(deploying_name(name), deploying_text(step, datetime.now(UTC), ()))
+                self._write_soon(deploying_name(name), partial(deploying_text, step, datetime.now(UTC), ()))
         self._waiting = dict(waiting)
 
     # --- verdicts ---
@@ -110,7 +126,8 @@ class Desk:
         await asyncio.to_thread(remove, self._directory, result_name(name))
 
     async def sweep(self) -> bool:
-        """Take down what a crash left. True where there is a ``status.toml``, which tells how things were then."""
+        """Take down what a crash left. True where the app's state is to be told anew: there is a ``status.toml``, which
+        tells how things were then, or no ``status.html`` yet."""
         return await asyncio.to_thread(self._sweep)
 
     async def close(self) -> None:
@@ -123,7 +140,9 @@ class Desk:
         for name in names:
             if name.endswith(DEPLOYING):
                 remove(self._directory, name)
-        return "status.toml" in names
+        if STATUS_PAGE in names and not self._has_page:
+            remove(self._directory, STATUS_PAGE)
+        return STATUS_FILE in names or self._has_page
 
     def _drop_old_results(self, latest: str) -> None:
         """The newest ``keep_results`` stay, and ``latest`` whatever the clock says of it."""

@@ -17,6 +17,8 @@ from dropdeploy.model import ErrorCode, Fault
 
 RESULT = ".result.toml"
 DEPLOYING = ".deploying"
+STATUS_FILE = "status.toml"
+STATUS_PAGE = "status.html"
 
 _MAX_NAME_BYTES = 255
 _TEMPORARY = re.compile(r"\.dropdeploy-[0-9a-f]{16}\.tmp")

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tomllib
+from typing import Any
 
 import pytest
 
@@ -155,3 +156,41 @@ def test_what_status_toml_told_before_a_crash_is_put_right(world: World) -> None
     told.write_text('schema = 1\napp = "myapp"\nworking = "v1.tar.gz: health"\n')
     world.start()
     wait_for("status as it is now", lambda: "working" not in told.read_text())
+
+
+def test_a_page_beside_the_status(world: World) -> None:
+    page = world.drop / "status.html"
+    world.configure("status_page = true")
+    world.start()
+    wait_for("page of an app without a release", lambda: page.exists() and "nothing live" in page.read_text())
+    release = world.deploy("v1")["release"]
+    wait_for("page with the release", lambda: release in page.read_text() and "healthy" in page.read_text())
+    world.configure()
+    assert world.process is not None
+    world.process.send_signal(signal.SIGHUP)
+    wait_for("end of the page", lambda: not page.exists())
+    assert world.deploy("v2")["status"] == "deployed"
+    assert not page.exists()
+
+
+def test_the_latest_verdict_is_the_last_one_and_since_outlives_a_restart(agent: World) -> None:
+    def status() -> dict[str, Any]:
+        return tomllib.loads((agent.drop / "status.toml").read_text())
+
+    first = agent.deploy("v1")
+    agent.put("slow.tar.gz", build("v2", boot_s=2.0))
+    wait_for("slow deploy", lambda: status().get("working", "").startswith("slow.tar.gz: health"))
+    agent.put("notes.pdf", b"%PDF")
+    refused = agent.result("notes.pdf")
+    wait_for("refusal to be told", lambda: status()["last"]["id"] == refused["id"])
+    assert status()["working"].startswith("slow.tar.gz: ")
+    slow = agent.result("slow.tar.gz")
+    assert first["id"] < slow["id"] < refused["id"]
+    wait_for("slow verdict", lambda: status()["last"]["id"] == slow["id"])
+    agent.put("notes.pdf", b"%PDF again")
+    wait_for("another refusal", lambda: status()["last"]["id"] > refused["id"])
+    assert status()["since"] == slow["finished"]
+    assert agent.stop() == 0
+    agent.start()
+    wait_for("status of the new agent", lambda: status().get("live") == slow["release"])
+    assert status()["since"] == slow["finished"]

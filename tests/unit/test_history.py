@@ -240,3 +240,26 @@ def test_verdicts_are_counted(history: History) -> None:
         ("myapp", "deploy", "failed"): 1,
         ("other", "rollback", "deployed"): 1,
     }
+
+
+def test_what_made_a_release_live(history: History) -> None:
+    old, new = "20260101-000000", "20260102-000000"
+
+    def verdict(action: Action, status: Status, release: str, live: str) -> int:
+        number = history.begin("myapp", action, UPLOAD, NOW)
+        told = replace(outcome(number, status, release=release), action=action, live=live)
+        history.conclude(told, Answer(UPLOAD), {})
+        return number
+
+    first = verdict(Action.DEPLOY, Status.DEPLOYED, old, old)
+    verdict(Action.DEPLOY, Status.ROLLED_BACK, new, old)
+    verdict(Action.RESTART, Status.DEPLOYED, old, old)
+    verdict(Action.DEPLOY, Status.REJECTED, "", old)
+    made = history.made_live("myapp", old)
+    assert made is not None
+    assert made.id == first
+    assert history.made_live("myapp", new) is None
+    assert history.made_live("other", old) is None
+    second = verdict(Action.DEPLOY, Status.FAILED, new, new)
+    back = verdict(Action.ROLLBACK, Status.DEPLOYED, old, old)
+    assert [made.id for each in (new, old) if (made := history.made_live("myapp", each))] == [second, back]

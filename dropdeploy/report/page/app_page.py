@@ -67,7 +67,7 @@ def _now(view: AppView, now: datetime) -> Html:
         facts(
             ("Live", _release(state.live, view, now) if state.live else "nothing"),
             ("Health", _health(state, now) if state.live else None),
-            ("Deployed by", _who(state)),
+            ("Deployed by", deployed_by(state)),
             ("A rollback would go to", _release(state.rollback_to, view, now) or NOTHING_OLDER),
         ),
         *(_trouble(outcome, now) for outcome in troubles(view)),
@@ -91,7 +91,8 @@ def _health(state: AppNow, now: datetime) -> Html:
     return join(health_badge(state.is_healthy).html(), " ", tag("small", since) if since else None)
 
 
-def _who(state: AppNow) -> Html:
+def deployed_by(state: AppNow) -> Html:
+    """All that is known of who made the live release."""
     if state.maker is None:
         return EMPTY
     meta = state.maker.meta

@@ -40,6 +40,11 @@ def tag(name: str, /, *contents: Html | str | None, **attributes: str | int | bo
     return Html(f"{opened}{''.join([_markup(content) for content in contents if content])}</{name}>")
 
 
+def style(sheet: str) -> Html:
+    """A style sheet of our own, as it is: never what a stranger wrote."""
+    return Html(f"<style>{sheet}</style>")
+
+
 def _markup(content: Html | str) -> str:
     return content if isinstance(content, Html) else text(content)
 
