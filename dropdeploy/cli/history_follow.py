@@ -73,7 +73,7 @@ def _usual(app: str) -> Outcome:
         action=Action.DEPLOY,
         id=9999,
         started=moment,
-        finished=moment.replace(second=10, microsecond=100_000),
+        finished=moment.replace(microsecond=5_000),  # the widest: "0.005 s"
         upload="build-1a2b3c4.tar.gz",
         release="20260101-000000",
         fault=Fault(ErrorCode.CHECKSUM_MISMATCH, ""),

@@ -9,6 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing on a machine that is busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # A callback that computes for so long is to blame for it. One that stands still for so long waits for something; a
 # shorter stand may be the machine's: a virtual one that is not let run, or a lock that another thread holds.

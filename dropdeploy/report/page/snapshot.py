@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 
-from dropdeploy.model import Outcome
+from dropdeploy.model import Action, Outcome
 from dropdeploy.report.page.activity import doing
 from dropdeploy.report.page.app_page import NOTHING_OLDER, deployed_by
 from dropdeploy.report.page.faults import fault_box
@@ -79,8 +79,8 @@ def _rollback(now: AppNow) -> Html | str:
 
 
 def _last(last: Outcome) -> Html:
-    what = join(f"{last.action.value} of ", tag("span", last.upload, class_="name"), ", ", clock(last.finished))
-    return join(status_badge(last).html(), " ", what, tag("p", last.summary))
+    what = tag("span", last.upload, class_="name") if last.action is Action.DEPLOY else last.action.value
+    return join(status_badge(last).html(), " ", what, ", ", clock(last.finished), tag("div", last.summary))
 
 
 def _releases(now: AppNow) -> Html | None:
