@@ -60,7 +60,7 @@ class Rounds:
 
     @property
     def last_at(self) -> float | None:
-        """When the last round ended (Unix time)."""
+        """When all were looked after last (Unix time): the start, when every lane looks by itself, or a round's end."""
         return self._last_at
 
     async def watch(self, drops: Mapping[str, Path]) -> None:
@@ -76,6 +76,7 @@ class Rounds:
 
     def begin(self) -> None:
         """Start."""
+        self._last_at = time.time()
         self._thread.start()
 
     async def end(self) -> None:

@@ -69,7 +69,7 @@ def box(own_server: Server) -> Box:
 
 
 def get(box: Box, path: str, **parameters: str) -> Any:
-    given = [f"--data-urlencode={name}={value}" for name, value in parameters.items()]
+    given = [word for name, value in parameters.items() for word in ("--data-urlencode", f"{name}={value}")]
     url = f"http://127.0.0.1:9090/api/v1/{path}"
     answer = json.loads(box.run("curl", "-sS", "--get", *given, url, check=False).out or '{"status": "not there"}')
     return answer["data"] if answer["status"] == "success" else []
