@@ -18,6 +18,7 @@ from dropdeploy.report.page.bulletin import QUEUE, Bulletin, Event, Subscriber
 from dropdeploy.report.page.guard import Guard
 from dropdeploy.report.page.places import wants_json
 from dropdeploy.report.page.server import PageServer, open_page
+from dropdeploy.report.tally import Glance, Tally
 from tests.unit.report.page.samples import outcome, progress, seen
 
 TOKEN = "0123456789abcdef"
@@ -42,6 +43,7 @@ class Bench:
             Guard(self.address, token),
             apps=lambda: self.apps,
             ailments=lambda: self.ailments,
+            glance=lambda: Glance([each.now for each in self.apps.values()], Tally()),
             bulletin=self.bulletin,
             history=path / "history.db",
             host="server",
@@ -119,6 +121,14 @@ async def test_what_is_going_on_has_its_page(bench: Bench) -> None:
     assert json.loads((await bench.ask("/apps/myapp/deploys/4.json"))[2])["step"] == "extract"
 
 
+async def test_figures_for_prometheus(bench: Bench) -> None:
+    status, headers, body = await bench.ask("/metrics", Accept="text/plain")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "dropdeploy_apps 2.0\n" in body
+    _, headers, _ = await bench.ask("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert headers["content-type"].startswith("application/openmetrics-text")
+
+
 async def test_the_agents_own_health(bench: Bench) -> None:
     assert (await bench.ask("/healthz"))[0] == 200
     bench.ailments.append("1 app of 2 no longer looked after")
@@ -170,6 +180,7 @@ async def test_an_address_in_use(bench: Bench, tmp_path: Path) -> None:
             "",
             apps=dict,
             ailments=list,
+            glance=lambda: Glance([], Tally()),
             bulletin=Bulletin(),
             history=tmp_path / "h",
         )

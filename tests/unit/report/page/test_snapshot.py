@@ -93,7 +93,7 @@ def test_nothing_is_live_yet() -> None:
 
 def test_what_goes_on_and_what_waits() -> None:
     text = read(replace(SHOP, working="v2.zip: health", queue=("v3.zip", "v4.zip"), is_held=True)).text
-    for told in ("at work v2.zip: health", "on hold", "2 uploads waiting v3.zip, v4.zip"):
+    for told in ("at work v2.zip: health", "on hold", "2 waiting v3.zip, v4.zip"):
         assert told in text
 
 
