@@ -83,13 +83,15 @@ async def one_deploy(
     """One deploy: while it goes on, and then its verdict."""
     name, number = match["app"], _number(match["number"].removesuffix(_SUFFIX))
     is_json = match["number"].endswith(_SUFFIX) or wants_json(accept)
-    seen = sources.apps().get(name)
     now = datetime.now(UTC)
-    if seen is not None and seen.progress is not None and seen.progress.deploy == number:
+    outcome = await sources.archive.ask(lambda history: history.outcome(number))
+    if outcome is None:  # what is cleared away after a verdict is not waited for
+        seen = sources.apps().get(name)
+        if seen is None or seen.progress is None or seen.progress.deploy != number:
+            return None
         page = partial(progress_page, sources.frame, name, seen.progress, now)
         return as_json(progress_json(seen.progress)) if is_json else Answer(page())
-    outcome = await sources.archive.ask(lambda history: history.outcome(number))
-    if outcome is None or outcome.app != name or not number:
+    if outcome.app != name:
         return None
     neighbours = Neighbours(*await sources.archive.ask(lambda history: history.neighbours(name, number)))
     if is_json:
