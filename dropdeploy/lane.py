@@ -21,6 +21,7 @@ from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.runner import Runner, unconfigured, way_of
+from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
@@ -319,7 +320,7 @@ class Lane:
             release=state.release,
             meta=state.meta,
         )
-        self._answers.show(replace(self._answers.now, working=f"{name}: {step}"))
+        self._answers.show(replace(_with_live(self._answers.now, state), working=f"{name}: {step}"))
         self._advanced()
 
     # --- after a crash ---
@@ -347,6 +348,21 @@ class Lane:
         if recovery.discard:
             await self._releases.discard(recovery.discard)
         await self._history.ask(lambda history: history.forget(state.id))
+
+
+def _with_live(now: AppNow, state: plan.Deploy) -> AppNow:
+    """What `app` points to while a deploy goes on, and what is known of that yet."""
+    if not state.live or state.live == now.live:
+        return now
+    ids = [release for release, _ in reversed(now.releases)]
+    return replace(
+        now,
+        live=state.live,
+        is_healthy=state.is_live_healthy,
+        since=None,
+        maker=None,
+        rollback_to=newest_healthy(ids, dict(now.releases), before=state.live),
+    )
 
 
 def _superseded(upload: Upload, newer: Upload) -> Fault:

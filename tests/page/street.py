@@ -13,6 +13,8 @@ from tests.agent.world import World, build, wait_for
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e & "x"'
 
+STRANGER = {"author": HOSTILE, "commit": HOSTILE}
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -69,8 +71,8 @@ class Street(World):
         return tomllib.loads(path.read_text())
 
 
-def furnished(path: Path) -> Street:
-    """A street with an agent that runs, where something has happened in each house."""
+def furnished(path: Path, stranger: dict[str, str] = STRANGER) -> Street:
+    """A street with an agent that runs, where something has happened in each house. ``stranger`` has signed one."""
     street = Street(
         path,
         {"api": "", "blog": "", "docs": "", "intranet": 'on_failure = "keep"\n', "landing": "", "shop": "keep = 3\n"},
@@ -84,7 +86,7 @@ def furnished(path: Path) -> Street:
         ("shop", "shop-1.6.0.tar.gz", build("1.6.0", exit=1), ada | {"message": "New checkout"}),
         ("api", "api-41.tar.gz", build("41"), grace),
         ("blog", "blog.tar.gz", build("blog"), {}),
-        ("docs", "docs-7.tar.gz", build("docs-7"), {"author": HOSTILE, "commit": HOSTILE}),
+        ("docs", "docs-7.tar.gz", build("docs-7"), stranger),
         ("intranet", "intranet-2.tar.gz", build("2"), ada),
         ("intranet", "intranet-3.tar.gz", build("3", exit=1), grace),
         ("landing", "Landing page.pdf", b"%PDF", {}),

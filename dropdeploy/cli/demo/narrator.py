@@ -36,6 +36,7 @@ class Narrator:
             )
         )
         self.screen.line(f"All of it happens below {stage.directory}, and is gone afterwards.")
+        self.screen.line(f"To be watched in a browser: http://127.0.0.1:{stage.page_port}/")
 
     def say_painted(self, line: str) -> None:
         """One line, with the time, that has its colours already."""
@@ -81,6 +82,7 @@ class Narrator:
         self.screen.line()
         self.screen.line(self.screen.paint("It is all yours now. Ctrl-C ends it and cleans up.", Colour.STRONG))
         self.screen.line(f"  the site   http://127.0.0.1:{stage.port}/")
+        self.screen.line(f"  the page   http://127.0.0.1:{stage.page_port}/")
         self.screen.line(f"  drop here  {stage.drop}")
         self.screen.line("  or try, in another terminal")
         for example in (

@@ -32,7 +32,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.gettempdir(), f"dropdeploy-demo-{secrets.token_hex(4)}")
-        self.port = _free_port()
+        self.port, self.page_port = _free_ports(2)
         self.config = self.directory / "etc"
         self.root = self.directory / "home" / APP
         self.drop = self.directory / "drop" / APP
@@ -84,9 +84,10 @@ class Stage:
         found = []
         if self.directory.exists():
             found.append(f"{self.directory} could not be removed")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                found.append(f"somebody still listens on port {self.port}")
+        for port in (self.port, self.page_port):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    found.append(f"somebody still listens on port {port}")
         return found
 
     # --- building it up ---
@@ -96,6 +97,7 @@ class Stage:
             directory.mkdir(parents=True)
         (self.config / "dropdeploy.toml").write_text(
             f'bus = "embedded"\nstate = {_quote(self.directory / "state")}\ndrop = {_quote(self.drop.parent)}\n'
+            f'listen = "127.0.0.1:{self.page_port}"\n'
         )
         (self.config / "apps.d" / f"{APP}.toml").write_text(
             f"root = {_quote(self.root)}\n\n"
@@ -136,9 +138,10 @@ def _quote(path: Path | str) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(server.getsockname()[1]) for server in servers]
 
 
 def _end_children() -> None:

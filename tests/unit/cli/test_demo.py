@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +94,9 @@ def test_it_can_be_ended_at_any_moment(tmp_path: Path, moment: str) -> None:
 def test_kept_it_runs_until_it_is_ended(tmp_path: Path) -> None:
     with demo(tmp_path / "tmp", "--keep") as process:
         told = read_until(process, "./dropdeploy status")
+        address = next(line.split()[2] for line in told.splitlines() if line.strip().startswith("the page "))
+        with urllib.request.urlopen(f"{address}apps/hello.json") as answer:
+            assert len(json.load(answer)["deploys"]) == 4
         directory = next(line.split()[1] for line in told.splitlines() if line.strip().startswith("cd "))
         again = subprocess.run(
             ["./dropdeploy", "deploy", "hello", "builds/hello-v2.tar.gz"],
