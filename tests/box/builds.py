@@ -84,7 +84,12 @@ def _node_packages(kind: str) -> Path:
     return _fetched(kind, [APPS / kind / "package.json"], [NPM])
 
 
-def _next_build() -> Path:
+def express_packages() -> Path:
+    """What the Express app needs, without the app."""
+    return _node_packages("express")
+
+
+def next_build() -> Path:
     """What ``next build`` makes with output: "standalone", which is all that a server needs."""
     commands = [NPM, ["npm", "run", "--silent", "build"], ["rm", "-rf", "node_modules"]]
     return _fetched("next", sorted(APPS.joinpath("next").iterdir()), commands) / ".next/standalone"
@@ -93,9 +98,9 @@ def _next_build() -> Path:
 PACKAGES: dict[str, Callable[[Box], Path]] = {
     "flask": lambda box: _python_packages("flask", box),
     "starlette": lambda box: _python_packages("starlette", box),
-    "express": lambda _: _node_packages("express"),
+    "express": lambda _: express_packages(),
     "fastify": lambda _: _node_packages("fastify"),
-    "next": lambda _: _next_build(),
+    "next": lambda _: next_build(),
 }
 
 

@@ -121,3 +121,22 @@ def workshop(suite: str) -> Recipe:
     tools = ("debhelper", "dh-python", "pybuild-plugin-pyproject", "python3-all", "python3-setuptools", "lintian")
     readers = ("man-db", "mandoc", "bash-completion", "zsh", "fish", "pipx", *_PACKAGED)
     return Recipe(suite, (*BASE, *tools, *(readers if suite == "bookworm" else ())))
+
+
+CONTEST = Recipe(
+    "trixie",
+    (
+        *BASE,
+        *_PACKAGED,
+        *_NEWER["trixie"],
+        "acl",
+        "curl",
+        "nodejs",
+        # what a user would run instead
+        "ansible-core",
+        "capistrano",
+        "incron",
+        "webhook",
+    ),
+)
+"""Where dropdeploy and its neighbours deploy the same builds."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def test_another_app_and_another_uploader_and_both_taken_back(server: Fresh) -> 
 
     # The files in which accounts are kept have copies of before.
     server.tell("useradd --system once && userdel once")
+    build = server.box.path("/srv/drop/myapp/build.tar.gz")
+    wait_until(lambda: not build.exists(), "the build of before to be cleared away")
     before = present()
     server.tell(
         "dropdeploy init shop --units python --port 3001 --root /srv/apps/shop --key ada.pub",
@@ -130,8 +133,12 @@ def test_another_app_and_another_uploader_and_both_taken_back(server: Fresh) -> 
     listed = server.box.run("sftp", "-b", "-", "bob@server", user="ada", stdin="pwd\n").out
     assert "Remote working directory: /shop\n" in listed
     server.tell("dropdeploy init shop --undo")
+    # The agent, which was started anew, writes its files beside those of before.
+    with suppress(TimeoutError):
+        wait_until(lambda: present() == before, "nothing of it to be there")
     assert present() == before
-    assert server.box.unit("dropdeploy.service", "StatusText")["StatusText"].startswith("watching 1 app")
+    status = "dropdeploy.service", "StatusText"
+    wait_until(lambda: server.box.unit(*status)["StatusText"].startswith("watching 1 app"), "one app to be watched")
 
 
 def test_what_is_the_administrators_is_never_written_over(server: Fresh) -> None:

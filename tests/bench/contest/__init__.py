@@ -1,0 +1,1 @@
+"""Deploying the same builds by dropdeploy and by what a user would run instead: see tests/bench/run."""
