@@ -22,7 +22,7 @@ from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.runner import Runner, unconfigured, way_of
 from dropdeploy.deploy.target import newest_healthy
-from dropdeploy.deploy.verdict import STALLED, decide, is_release_healthy, status_of
+from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
 from dropdeploy.intake.dropdir import DropDirectory
@@ -37,6 +37,7 @@ from dropdeploy.slots import Slots
 logger = logging.getLogger(__name__)
 
 _AFTER_TROUBLE_S = 5.0
+_REST_S = 1.0  # when the machine is short of something
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Lane:
         self._is_closing = False
         self._is_deciding = False
         self._trouble = ""
+        self._rests_until = 0.0
 
     # --- from outside ---
 
@@ -177,7 +179,8 @@ class Lane:
         await self._begin_next(judgement, busy)
         if judgement.is_idle:
             self._left = Left(listing, known)
-        again_s = (judgement.look_again_s, await self._answers.tell_late())
+        rest_s = self._rests_until - time.monotonic()
+        again_s = (judgement.look_again_s, await self._answers.tell_late(), rest_s if rest_s > 0 else None)
         return min((pause_s for pause_s in again_s if pause_s is not None), default=None)
 
     async def _recognise(self, listing: tuple[Entry, ...]) -> None:
@@ -214,7 +217,7 @@ class Lane:
             for upload in uploads[:-1]:
                 await self._answers.refuse(upload, _superseded(upload, uploads[-1]))
             uploads = uploads[-1:]
-        if self._work is None and not self._is_closing:
+        if self._work is None and not self._is_closing and time.monotonic() >= self._rests_until:
             if markers:  # somebody waits for a rollback: it goes before what was uploaded meanwhile
                 self._begin(markers.pop(0), has_slot=False)
             elif uploads and not judgement.is_held and self._slots.try_take(self.app.name, self.wake):
@@ -278,6 +281,16 @@ class Lane:
         if state.fault is not None and isinstance(state.request, Upload) and self._may_change(state.request, state):
             await self._put_off(state.request, state, state.fault)
             return
+        if (
+            state.fault is not None
+            and state.fault.is_shortage
+            and state.fault_step in UNTOUCHED
+            and not state.is_cancelled
+        ):
+            # It is begun again, and not at once: others need what there is even more.
+            self._rests_until = time.monotonic() + _REST_S
+            await self._put_off(state.request, state, state.fault)
+            return
         proved = is_release_healthy(state)
         healthy = {} if proved is None else {state.release: proved}
         request = state.request
@@ -294,13 +307,13 @@ class Lane:
         is_young = seen is not None and time.monotonic() - seen.since < self.app.stall_s
         return is_young and status_of(state) is Status.INCOMPLETE
 
-    async def _put_off(self, upload: Upload, state: plan.Deploy, fault: Fault) -> None:
-        extra = about(Kind.POSTPONED, self.app.name, state.id, upload=upload.name, error=fault.code)
+    async def _put_off(self, request: Upload | Marker, state: plan.Deploy, fault: Fault) -> None:
+        extra = about(Kind.POSTPONED, self.app.name, state.id, upload=request.name, error=fault.code)
         logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message, extra=extra)
         await self._history.ask(lambda history: history.forget(state.id))
-        if fault.code in STALLED:
-            self._memory = remember_short(self._memory, upload, fault)
-        await self._desk.take_down(upload.name)
+        if fault.code in STALLED and isinstance(request, Upload):
+            self._memory = remember_short(self._memory, request, fault)
+        await self._desk.take_down(request.name)
         self._answers.show(replace(self._answers.now, working=""))
 
     def _tell(self, state: plan.Deploy, percent: float | None) -> None:

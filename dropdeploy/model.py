@@ -134,13 +134,15 @@ class Fault:
     """Why something did not succeed, told to the person who uploaded.
 
     ``message`` says what happened, with the values; ``hint`` what to look at or change, in one sentence;
-    ``log`` holds the last lines of the unit's journal where there are any.
+    ``log`` holds the last lines of the unit's journal where there are any. ``is_shortage``: the machine had no more of
+    something (descriptors) for a moment, and the same may succeed later.
     """
 
     code: ErrorCode
     message: str
     hint: str = ""
     log: str = ""
+    is_shortage: bool = False
 
 
 # --- configuration -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.directory import read_config
+from dropdeploy.config.parse import Mistake
 from dropdeploy.lock import is_held
 from dropdeploy.model import App, Bus, Config
 
@@ -26,8 +27,13 @@ def load(directory: Path) -> Config:
     found = read_config(directory.absolute())
     if isinstance(found, Config):
         return found
-    is_hidden = any(os.path.exists(mistake.file) and not os.access(mistake.file, os.R_OK) for mistake in found)
+    is_hidden = any(map(blames_permission, found))
     raise Refusal(ExitCode.UNAVAILABLE if is_hidden else ExitCode.USAGE, *map(str, found))
+
+
+def blames_permission(mistake: Mistake) -> bool:
+    """The file is there, and this user may not read it."""
+    return os.path.exists(mistake.file) and not os.access(mistake.file, os.R_OK)
 
 
 def find_app(config: Config, name: str) -> App:

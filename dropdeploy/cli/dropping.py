@@ -7,12 +7,11 @@ import getpass
 import grp
 import os
 import pwd
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from dropdeploy.cli.placing import CopyError, SharedDirectory
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.intake.names import (
     FORMATS,
@@ -57,14 +56,14 @@ def drop_build(app: App, file: Path) -> None:
     name = upload_name(file)
     is_directory = file.is_dir()
     source = Path(os.path.normpath(file.absolute()))
-    with _drop_directory(app):
+    with _drop_directory(app) as drop:
         for ending in (META,) if is_directory else (META, SHA256, SIGNATURE):
             sidecar = source.with_name(name + ending)
             if sidecar.is_file():
-                _drop_file(sidecar, app.drop / sidecar.name)
-        (_drop_tree if is_directory else _drop_file)(source, app.drop / name)
+                drop.put_file(sidecar, sidecar.name)
+        (drop.put_tree if is_directory else drop.put_file)(source, name)
         if is_directory or app.accept.completion == "ready":
-            _drop_text("", app.drop / (name + READY))
+            drop.put_text("", name + READY)
 
 
 def missing_sidecar(app: App, file: Path) -> str | None:
@@ -78,79 +77,26 @@ def missing_sidecar(app: App, file: Path) -> str | None:
 
 def drop_marker(app: App, marker: MarkerName, argument: str = "") -> None:
     """Ask for something by a marker."""
-    with _drop_directory(app):
-        _drop_text(f"{argument}\n" if argument else "", app.drop / marker)
+    with _drop_directory(app) as drop:
+        drop.put_text(f"{argument}\n" if argument else "", marker)
 
 
 def find_markers(app: App, marker: MarkerName) -> tuple[str, ...]:
     """The files that are this marker, in whatever spelling."""
-    with _drop_directory(app):
-        return tuple(sorted(name for name in os.listdir(app.drop) if meaning_of(name) is marker))
+    with _drop_directory(app) as drop:
+        return tuple(sorted(name for name in drop.names() if meaning_of(name) is marker))
 
 
 def remove_markers(app: App, marker: MarkerName) -> tuple[str, ...]:
     """Remove them all; returns their names."""
     names = find_markers(app, marker)
-    with _drop_directory(app):
+    with _drop_directory(app) as drop:
         for name in names:
-            (app.drop / name).unlink(missing_ok=True)
+            drop.remove(name)
     return names
 
 
-# --- how it gets there -----------------------------------------------------------------------------------
-
-
-def _drop_file(source: Path, target: Path) -> None:
-    with _temporary(target) as temporary:
-        _copy(source, temporary)
-        os.replace(temporary, target)
-
-
-def _drop_text(text: str, target: Path) -> None:
-    with _temporary(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
-
-
-def _drop_tree(source: Path, target: Path) -> None:
-    """A directory cannot replace one that is not empty: what stands there is moved aside first, then removed."""
-    with _temporary(target) as temporary, _temporary(target) as former:
-        try:
-            shutil.copytree(source, temporary, symlinks=True, copy_function=_copy)
-        except shutil.Error as error:
-            reasons = [f"{wrong}: {why}" for wrong, _, why in error.args[0]]
-            raise Refusal(ExitCode.USAGE, *reasons) from error
-        for directory, _, _ in os.walk(temporary):
-            os.chmod(directory, 0o755)  # noqa: S103 - the agent must read it; the drop directory's own mode guards it
-        if target.is_dir():
-            os.rename(target, former)
-        os.rename(temporary, target)
-
-
-def _copy(source: str | Path, target: str | Path) -> None:
-    """Bytes and the executable bit. The agent must be able to read it, whatever the mode here."""
-    try:
-        reading = open(source, "rb")  # noqa: SIM115 - closed by the `with` below; its failure is another sentence
-    except OSError as error:
-        raise _unreadable(Path(source), error) from error
-    with reading, open(target, "xb") as writing:
-        shutil.copyfileobj(reading, writing, 1024 * 1024)
-        is_executable = os.fstat(reading.fileno()).st_mode & 0o100
-        os.fchmod(writing.fileno(), 0o755 if is_executable else 0o644)
-
-
-@contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside ``target`` that the agent does not see; nothing is left of it afterwards."""
-    temporary = target.with_name(f".dropdeploy-{secrets.token_hex(6)}")
-    try:
-        yield temporary
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+# --- what may go wrong -------------------------------------------------------------------------------------
 
 
 def _unreadable(file: Path, error: OSError) -> Refusal:
@@ -159,10 +105,13 @@ def _unreadable(file: Path, error: OSError) -> Refusal:
 
 
 @contextlib.contextmanager
-def _drop_directory(app: App) -> Iterator[None]:
-    """Translates what the drop directory may refuse."""
+def _drop_directory(app: App) -> Iterator[SharedDirectory]:
+    """The drop directory, open; what it may refuse, and what cannot be copied there, is a Refusal."""
     try:
-        yield
+        with SharedDirectory.open(app.drop) as drop:
+            yield drop
+    except CopyError as error:
+        raise Refusal(ExitCode.UNAVAILABLE if error.is_denied else ExitCode.USAGE, *error.reasons) from error
     except FileNotFoundError as error:
         if app.drop.is_dir():
             raise

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dropdeploy.cli.reading import Identity, identify, read_file
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.model import Outcome, Step, StepName, StepStatus
 from dropdeploy.report.dropfiles import DEPLOYING, deploying_name, result_name
@@ -17,9 +18,6 @@ from dropdeploy.report.result import parse_result
 
 # Results give their times in milliseconds, cut off.
 _GRAIN_S = 0.002
-
-Identity = tuple[int, int, int]
-"""Inode, size and time of change: another file, or other content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +79,13 @@ class Request:
         text = _read(self.drop / deploying_name(self.name))
         try:
             told = tomllib.loads(text or "")
-        except tomllib.TOMLDecodeError:
-            return None
+            done = tuple(_step(step) for step in told.get("steps", ()))
+        except (tomllib.TOMLDecodeError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            return None  # an uploader may write there as well
         started = told.get("started")
         if not isinstance(told.get("step"), str) or (isinstance(started, datetime) and not self._is_after(started)):
             return None
         percent = told.get("percent")
-        done = tuple(_step(step) for step in told.get("steps", ()))
         return Progress(told["step"], float(percent) if isinstance(percent, int | float) else None, done)
 
     def _is_after(self, moment: datetime) -> bool:
@@ -102,19 +100,14 @@ def _step(told: dict[str, Any]) -> Step:
 
 def _identity(path: Path) -> Identity | None:
     try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
+        return identify(path)
     except OSError as error:
         raise _unseen(path, error) from error
-    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
+        return read_file(path)
     except OSError as error:
         raise _unseen(path, error) from error
 

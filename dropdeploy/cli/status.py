@@ -13,6 +13,7 @@ from typing import Any
 from dropdeploy.cli.configured import Agent, agent_of, apps_asked, how_to_start, load
 from dropdeploy.cli.moments import show_age
 from dropdeploy.cli.outcome_text import health_word, paint_health, paint_status
+from dropdeploy.cli.reading import read_file
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output
 from dropdeploy.cli.tables import Column, table
@@ -21,6 +22,16 @@ from dropdeploy.model import App
 
 Told = Mapping[str, Any]
 """``status.toml`` as it was read."""
+
+_SHAPE: Mapping[str, Any] = {
+    "live": str,
+    "live_healthy": bool,
+    "since": datetime,
+    "working": str,
+    "held": bool,
+    "queue": list,
+    "last": {"status": str, "summary": str, "upload": str, "finished": datetime},
+}
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -34,9 +45,9 @@ def run(asked: argparse.Namespace) -> int:
     elif told:
         for line in _table(told, output):
             output.line(line)
-        if asked.app and (last := told[0].get("last")):
+        if asked.app and {"status", "summary"} <= (last := told[0].get("last", {})).keys():
             output.line()
-            output.line(f"last: {paint_status(last['status'], output)}: {plain(last['summary'])}")
+            output.line(f"last: {paint_status(plain(last['status']), output)}: {plain(last['summary'])}")
     else:
         errors.line("no apps are configured")
     if agent is Agent.STOPPED:
@@ -48,19 +59,28 @@ def run(asked: argparse.Namespace) -> int:
 def _read(app: App) -> Told:
     path = os.path.join(app.drop, STATUS_FILE)
     try:
-        with open(path, "rb", buffering=0) as file:
-            text = file.read().decode(errors="replace")
-    except FileNotFoundError:
-        text = ""  # the agent has not looked at it yet
+        text = read_file(path) or ""  # the agent may not have looked at it yet
     except OSError as error:
         raise Refusal(
             ExitCode.UNAVAILABLE, f"{path}: {error.strerror}; run this as root, or as a user who may read there"
         ) from error
     try:
-        told: dict[str, Any] = {"app": app.name, **tomllib.loads(text)}
-    except tomllib.TOMLDecodeError:
-        told = {"app": app.name}
-    return _as_on_disk(app, told)
+        told = _sound(tomllib.loads(text), _SHAPE)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        told = {}
+    return _as_on_disk(app, {**told, "app": app.name})
+
+
+def _sound(told: dict[str, Any], shape: Mapping[str, Any]) -> dict[str, Any]:
+    """What is of the kind that the agent writes; an uploader may write there as well."""
+    sound: dict[str, Any] = {}
+    for key, value in told.items():
+        kind = shape.get(key, object)
+        if isinstance(kind, Mapping):
+            sound |= {key: _sound(value, kind)} if isinstance(value, dict) else {}
+        elif isinstance(value, kind):
+            sound[key] = value.replace(tzinfo=value.tzinfo or UTC) if isinstance(value, datetime) else value
+    return sound
 
 
 def _as_on_disk(app: App, told: dict[str, Any]) -> Told:
@@ -96,11 +116,11 @@ def _row(told: Told, now: datetime) -> tuple[str, ...]:
     finished = last.get("finished")
     return (
         told["app"],
-        live or "nothing",
+        plain(live) or "nothing",
         health_word(told.get("live_healthy")) if live else "",
         show_age(since, now) if since else "",
         plain(_doing(told)),
-        last.get("status", ""),
+        plain(last.get("status", "")),
         f"{show_age(finished, now)} ago" if finished else "",
         plain(last.get("upload", "")),
     )
@@ -119,4 +139,4 @@ def _doing(told: Told) -> str:
 def _moment(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
+    return str(value)  # TOML's other dates and times, which an uploader may write

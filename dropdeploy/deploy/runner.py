@@ -48,6 +48,7 @@ from dropdeploy.model import (
     Unpacked,
     Upload,
 )
+from dropdeploy.shortage import is_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ class Runner:
         except HistoryAwayError as away:
             result = Bad(away.fault)
         except Exception as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                return Failed(time.monotonic() - began, _short(error, state.phase))
             extra = about(Kind.DEFECT, self.app.name, state.id)
             logger.exception("%s: deploy %d: %s failed unexpectedly", self.app.name, state.id, state.phase, extra=extra)
             result = Bad(_internal(error))
@@ -375,6 +378,11 @@ def _internal(error: Exception) -> Fault:
         f"the agent failed unexpectedly: {type(error).__name__}: {error}",
         "the administrator finds the details with `journalctl -u dropdeploy`",
     )
+
+
+def _short(error: OSError, phase: Phase) -> Fault:
+    hint = "something is used up on the server (descriptors): `systemctl status dropdeploy`"
+    return Fault(ErrorCode.INTERNAL, f"{phase} could not be done: {error.strerror}", hint, is_shortage=True)
 
 
 def _changed(upload: Upload) -> Fault:

@@ -14,6 +14,8 @@ _REJECTED = {
 }
 STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, ErrorCode.SIGNATURE_MISSING})
 """The upload goes on when what is missing arrives."""
+UNTOUCHED = frozenset({StepName.PREFLIGHT, StepName.EXTRACT, StepName.LINK})
+"""What fails there has changed nothing that outlives the deploy: it may as well be begun anew."""
 _ILL_STEPS = frozenset({StepName.HOOKS, StepName.TRIAL, StepName.RESTART, StepName.HEALTH})
 
 

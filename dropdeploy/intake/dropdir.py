@@ -28,6 +28,7 @@ from dropdeploy.intake.names import (
 )
 from dropdeploy.intake.proof import SignatureCheck
 from dropdeploy.model import Accept, App, ErrorCode, Fault, Format, Marker, Upload, Version
+from dropdeploy.shortage import is_shortage
 
 _MARKER_LIMIT = 1024
 
@@ -95,16 +96,22 @@ class DropDirectory:
             return _unreadable(upload.name, error)
         if isinstance(held, Fault) or self._accept.signature == "off":
             return held
-        signature = await asyncio.to_thread(self._sidecar, upload.name, SIGNATURE)
-        if signature is None:
+        try:
+            check = await self._begin_check(upload)
+        except BaseException:
             held.close()
-            return Fault(ErrorCode.SIGNATURE_MISSING, f"{upload.name} has no signature {upload.name}{SIGNATURE}")
-        check = await SignatureCheck.begin(upload.name, signature, self._accept.allowed_signers)
+            raise
         if isinstance(check, Fault):
             held.close()
             return check
         held.expect_signature(check)
         return held
+
+    async def _begin_check(self, upload: Upload) -> SignatureCheck | Fault:
+        signature = await asyncio.to_thread(self._sidecar, upload.name, SIGNATURE)
+        if signature is None:
+            return Fault(ErrorCode.SIGNATURE_MISSING, f"{upload.name} has no signature {upload.name}{SIGNATURE}")
+        return await SignatureCheck.begin(upload.name, signature, self._accept.allowed_signers)
 
     def _open(self, upload: Upload) -> HeldUpload | Fault:
         is_directory = upload.format is Format.DIRECTORY
@@ -129,7 +136,9 @@ class DropDirectory:
         try:
             with self._opened() as directory:
                 return _read(name + ending, directory, SIDECAR_LIMIT + 1)
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise  # not to be taken for one that is not there
             return None
 
     async def read_sidecar(self, name: str, ending: str) -> bytes | None:
@@ -212,7 +221,9 @@ def _marker_text(name: str, directory: int) -> str:
     """The first line that a person, or an editor on any system, wrote there; "" when it cannot be read."""
     try:
         content = _read(name, directory, _MARKER_LIMIT)
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise  # what it asks for is not known, and must not be guessed
         return ""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = content.decode(encoding, "replace").strip().splitlines()
@@ -224,6 +235,7 @@ def _unreadable(name: str, error: OSError) -> Fault:
         ErrorCode.UNREADABLE_UPLOAD,
         f"{name} cannot be opened: {error.strerror}",
         "the agent's user must be able to read uploads: upload with mode 0644, or give the agent CAP_DAC_READ_SEARCH",
+        is_shortage=is_shortage(error),
     )
 
 

@@ -57,25 +57,28 @@ class SignatureCheck:
     @classmethod
     async def begin(cls, name: str, signature: bytes, allowed_signers: Path) -> SignatureCheck | Fault:
         """Find who signed and start verifying. ``signature`` is the sidecar's content."""
-        signature_fd = os.memfd_create("signature")
-        os.write(signature_fd, signature)
-        identity = await _find_principal(name, signature_fd, allowed_signers)
-        if isinstance(identity, Fault):
-            os.close(signature_fd)
-            return identity
-        reading, writing = os.pipe()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *("ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", identity),
-                *("-f", str(allowed_signers), "-s", f"/proc/self/fd/{signature_fd}"),
-                stdin=reading,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=(signature_fd,),
-            )
-        finally:
-            os.close(reading)
-        return cls(name, process, writing, signature_fd)
+        with contextlib.ExitStack() as closing:
+            signature_fd = os.memfd_create("signature")
+            closing.callback(os.close, signature_fd)
+            os.write(signature_fd, signature)
+            identity = await _find_principal(name, signature_fd, allowed_signers)
+            if isinstance(identity, Fault):
+                return identity
+            reading, writing = os.pipe()
+            closing.callback(os.close, writing)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *("ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", identity),
+                    *("-f", str(allowed_signers), "-s", f"/proc/self/fd/{signature_fd}"),
+                    stdin=reading,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(signature_fd,),
+                )
+            finally:
+                os.close(reading)
+            closing.pop_all()  # they are the check's from now on
+            return cls(name, process, writing, signature_fd)
 
     async def verdict(self) -> Fault | None:
         """What ssh-keygen says of all that went through the tap."""

@@ -7,6 +7,7 @@ import getpass
 import os
 
 from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.shortage import is_shortage
 
 
 def agent_user() -> str:
@@ -26,7 +27,8 @@ def fault_of(error: OSError, doing: str, where: str) -> Fault:
         return Fault(ErrorCode.NOT_AUTHORISED, message, f"the file system of {where} is mounted read-only: see why")
     if error.errno in (errno.EACCES, errno.EPERM):
         return Fault(ErrorCode.NOT_AUTHORISED, message, rights_hint(where))
-    return Fault(ErrorCode.INTERNAL, message, f"look at {where} and at the agent's journal")
+    hint = f"look at {where} and at the agent's journal"
+    return Fault(ErrorCode.INTERNAL, message, hint, is_shortage=is_shortage(error))
 
 
 def space_hint(where: str) -> str:

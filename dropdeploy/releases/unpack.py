@@ -16,6 +16,7 @@ from pathlib import Path
 import dropdeploy
 from dropdeploy.model import Accept, ErrorCode, Fault, Format, Percent, Source, Unpacked
 from dropdeploy.releases.completion import complete
+from dropdeploy.shortage import is_shortage
 
 _LOG = logging.getLogger(__name__)
 _LINE = 64 << 10
@@ -65,6 +66,7 @@ async def run_unpacker(
             ErrorCode.INTERNAL,
             f"the unpacker could not be started: {error.strerror}",
             "something is used up on the server (descriptors, memory, processes); upload its .ready to try again",
+            is_shortage=is_shortage(error),
         )
     try:
         return await _listen(process, source, percent)

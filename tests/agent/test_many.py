@@ -247,16 +247,35 @@ def test_no_more_watches(crowd: Crowd) -> None:
 
 
 def test_no_descriptor_left(crowd: Crowd) -> None:
+    """Wherever it is that there is none: what was uploaded waits, unanswered, and is deployed when there are some."""
     crowd.configure_many(2, rescan="200ms")
     crowd.start()
     deploy(crowd, "app000")
     assert crowd.process is not None
-    limits = resource.prlimit(crowd.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(crowd.process.pid, resource.RLIMIT_NOFILE, (len(crowd.descriptors()), limits[1]))
-    crowd.upload("app001", BUILD)
-    crowd.wait_for_log("cannot be read: Too many open files")
-    resource.prlimit(crowd.process.pid, resource.RLIMIT_NOFILE, limits)
-    assert crowd.result_of("app001")["status"] == "deployed"
+    pid = crowd.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    for spare in (0, 1, 2, 4, 6, 8):
+        file = f"build-{spare}.tar.gz"
+        said = crowd.log.read_text().count("Too many open files")
+        # The lowest free numbers are given out: so many of these may be used.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free_below(crowd, spare), limits[1]))
+        crowd.upload("app001", BUILD, file)
+        wait_for("complaint", lambda said=said: crowd.log.read_text().count("Too many open files") > said)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert crowd.result_of("app001", file)["status"] == "deployed"
+    log = crowd.log.read_text()
+    assert "waits: " in log
+    assert len([name for _, name in crowd.started() if name.startswith("build-")]) == 7
+
+
+def free_below(crowd: Crowd, spare: int) -> int:
+    """The limit under which the agent can open ``spare`` files more than it has open now."""
+    taken = {int(entry.name) for entry in Path(f"/proc/{crowd.process.pid}/fd").iterdir()} if crowd.process else set()
+    limit = 0
+    while spare or limit in taken:
+        spare -= limit not in taken
+        limit += 1
+    return limit
 
 
 # --- at rest ---

@@ -100,9 +100,10 @@ def test_a_deploy_works_right_after_what_readme_tells(server: Fresh, package: Pa
 
 
 def test_nothing_is_left_to_be_mended_or_done(server: Fresh) -> None:
-    """check as the agent's user, whom it is about."""
-    checked = server.box.run("dropdeploy", "check", user="dropdeploy", check=False)
-    assert (checked.code, re.findall(r"^(?:warn|FAIL).*", checked.out, re.MULTILINE)) == (0, []), checked
+    """check, as root and as the agent's user."""
+    for user in ("root", "dropdeploy"):
+        checked = server.box.run("dropdeploy", "check", user=user, check=False)
+        assert (checked.code, re.findall(r"^(?:warn|FAIL).*", checked.out, re.MULTILINE)) == (0, []), checked
     (again,) = server.tell("dropdeploy init myapp --units node --port 3000 --key ada.pub")
     assert again.out.startswith("nothing to do"), again
     server.tell(

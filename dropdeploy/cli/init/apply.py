@@ -60,6 +60,8 @@ def take_back(thing: Thing) -> None:
                 (path / name).unlink(missing_ok=True)
             _remove(path)
         case File(path):
+            if path.parent == SYSTEM_UNITS:
+                _stop(path.name)
             path.unlink(missing_ok=True)
         case Enabled(unit):
             call("systemctl", "--quiet", "disable", "--now", "--", unit)
@@ -146,6 +148,14 @@ def _check_chroot(block: File) -> None:
             f"sshd does not take {block.path} up: /etc/ssh/sshd_config needs the line "
             f'"Include {SSHD_BLOCKS}/*.conf" at its top, and nothing before it that says otherwise'
         )
+
+
+def _stop(unit: str) -> None:
+    """Of a template every instance: a release that was handed over to runs in one."""
+    units = unit.replace("@.", "@*.")
+    call("systemctl", "stop", "--", units)
+    with suppress(ApplyError):  # most often there is nothing to be forgotten
+        call("systemctl", "reset-failed", "--", units)
 
 
 def _remove_account(name: str) -> None:

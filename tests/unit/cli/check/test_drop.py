@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.cli import check_paths
-from dropdeploy.cli.check_machine import Ground
+from dropdeploy.cli.check import drop
+from dropdeploy.cli.check.findings import Finding, Level
+from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.configured import Agent
-from dropdeploy.cli.findings import Finding, Level
 from dropdeploy.intake.listing import Closed
 from dropdeploy.model import App, Config, Settings
 
@@ -29,7 +29,7 @@ class MayNot(Ground):
 def found(path: Path, *, may_lease: bool) -> list[Finding]:
     app = App("myapp", root=path, drop=path, unit="myapp.service")
     ground = (MayLease if may_lease else MayNot)(Config(Settings(state=path), (app,)), path, Agent.STOPPED, 0)
-    return list(check_paths.check_lease(app, ground))
+    return list(drop.check_lease(app, ground))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def found(path: Path, *, may_lease: bool) -> list[Finding]:
 def test_which_proof_is_in_use(
     lease: Closed, may_lease: bool, level: Level, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_paths, "take_lease", lambda fd: lease)
+    monkeypatch.setattr(drop, "take_lease", lambda fd: lease)
     (finding,) = found(tmp_path, may_lease=may_lease)
     assert finding.level is level
     assert told in finding.what
