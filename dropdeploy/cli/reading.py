@@ -29,7 +29,7 @@ def read_file(path: Path | str) -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        with open(fd, "rb", closefd=False) as file:
+        with open(fd, "rb", buffering=0, closefd=False) as file:
             return file.read(LIMIT_BYTES).decode("utf-8", "replace")
     finally:
         os.close(fd)
