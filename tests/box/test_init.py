@@ -44,8 +44,8 @@ def present(box: Box) -> list[str]:
 def test_from_nothing_to_live_and_back(box: Box, app: str, kind: str, strategy: str) -> None:
     before = present(box)
     site = Site(box, app)
-    options = ("--units", kind, "--strategy", strategy, "--port", "4000", "--key", "/root/ada.pub")
-    options += ("--health", "/health") if app not in ("python", "program") else ()
+    options = ["--units", kind, "--strategy", strategy, "--port", "4000", "--key", "/root/ada.pub"]
+    options += ["--health", "/health"] if app not in ("python", "program") else []
     box.run("dropdeploy", "init", app, *options, timeout_s=120)
     checkout = check_out(box, app, app)
     for version in ("v1", "v2"):

@@ -10,6 +10,8 @@ import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +74,9 @@ class Two:
         """What the app says now; "" while it is restarted."""
         return self.box.run("curl", "-fsS", f"http://127.0.0.1:{port}/version", check=False).out
 
+    def has_answer(self, port: int, expected: str) -> bool:
+        return self.answer(port) == expected
+
     def deploy(self, site: Site, version: str, *, to: str = "", mode: int = 0o644) -> dict[str, Any]:
         name = self.pack(f"{version}.tar.gz", version, mode)
         site.sftp(f"cd {to}" if to else "pwd", f"put -p {name}")
@@ -107,6 +112,11 @@ def two(own_server: Server) -> Iterator[Two]:
 def fingerprint(box: Box, path: str) -> tuple[str, int, int, int, int]:
     status = box.path(path).stat()
     return box.path(path).read_text(), status.st_mode, status.st_uid, status.st_mtime_ns, status.st_nlink
+
+
+def is_own(path: Path) -> bool:
+    """A file that nobody has another way to."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1
 
 
 def names(box: Box, path: str) -> list[str]:
@@ -220,8 +230,7 @@ def test_what_the_agent_writes_is_replaced_and_never_written_through(two: Two, p
     drop = two.box.path(two.left.drop)
     wait_until(lambda: two.answer(3001) == f"after a {plant}", "the release")
     for file in files[:3:2]:
-        path = drop / file
-        wait_until(lambda path=path: path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1, file)
+        wait_until(partial(is_own, drop / file), file)
     result = tomllib.loads((drop / files[0]).read_text())
     assert result["status"] == "deployed"
     assert "right" not in (drop / "status.toml").read_text()
@@ -291,7 +300,7 @@ def test_who_races_with_the_agent_wins_nothing(two: Two) -> None:
             for turn in range(5):
                 name = two.pack(f"race-{turn}.tar.gz", f"race {turn}")
                 two.left.sftp(f"put {name}")
-                wait_until(lambda turn=turn: two.answer(3001) == f"race {turn}", f"release {turn}", 60)
+                wait_until(partial(two.has_answer, 3001, f"race {turn}"), f"release {turn}", 60)
         finally:
             racer.kill()
     two.hostile("find . -maxdepth 1 -name '.*' -type l -delete; rm -rf .taken-* *.result.toml *.deploying status.toml")
