@@ -347,6 +347,18 @@ class Lane:
             else:
                 await self._history.ask(partial(History.forget, deploy=number))
         await self._releases.sweep()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """What a handover left behind that nobody knows of any more, or somebody's hands."""
+        settled = await self._runner.settle(self._answers.now.live)
+        if settled is None:
+            return
+        name, extra = self.app.name, about(Kind.SETTLED, self.app.name)
+        if settled.fault is None:
+            logger.warning("%s: %s: put right", name, settled.told, extra=extra)
+        else:
+            logger.error("%s: %s, and it stays so: %s", name, settled.told, settled.fault.message, extra=extra)
 
     async def _recover_deploy(self, state: plan.Deploy) -> None:
         recovery = recover(state)

@@ -43,7 +43,8 @@ class Handover:
         if isinstance(standing, Fault):
             return Bad(standing)
         others = [other.unit for other in standing if is_up(other) and other.unit != state.unit]
-        is_old_well = bool(others) and await self._is_well()
+        is_up_already = any(is_up(each) for each in standing if each.unit == state.unit)
+        is_old_well = await self._is_old_well(state, others, is_up_already=is_up_already)
         self._cursor = await self._units.log_cursor(state.unit)
         # A restart may have to renew a unit that ran before; what is not in that run any more was renewed by us.
         has_to_renew = any(
@@ -158,6 +159,13 @@ class Handover:
         if fault is not None:
             return Bad(await self._with_log(fault, run.unit), report)
         return Good(report, f"{report.detail}, {told}" if told else report.detail)
+
+    async def _is_old_well(self, state: Deploy, others: list[str], *, is_up_already: bool) -> bool:
+        """What ran before answers well, as was seen before anything else could answer."""
+        if state.is_old_well is not None or not others:
+            return bool(state.is_old_well)
+        # Where the agent was killed before it could write that down, the benefit of the doubt is the old one's.
+        return is_up_already or await self._is_well()
 
     async def _is_well(self) -> bool:
         """What answers now, answers well; without a URL nobody knows better."""

@@ -166,7 +166,7 @@ class Deploy:
     run: UnitState | None = None
     unit: str = ""
     before: tuple[UnitState, ...] = ()
-    is_old_well: bool = False
+    is_old_well: bool | None = None
     unpacked: Unpacked | None = None
     meta: tuple[tuple[str, str], ...] = ()
     health: HealthReport | None = None

@@ -33,6 +33,7 @@ from dropdeploy.deploy.plan import (
 from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight
 from dropdeploy.deploy.reloading import Reloading
+from dropdeploy.deploy.settling import Settled, settle
 from dropdeploy.deploy.trial import Trial
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
@@ -153,6 +154,10 @@ class Runner:
         if self._held is not None:
             self._held.close()
             self._held = None
+
+    async def settle(self, live: str) -> Settled | None:
+        """See that what runs is what the link names. Not while ``run`` does."""
+        return await settle(self.app, self._ports, way_of(self.app), live)
 
     # --- building the release ---
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from dropdeploy.deploy.plan import Deploy, may_have_swapped
-from dropdeploy.instances import instance_of
+from dropdeploy.deploy.plan import Deploy, Way, may_have_swapped
+from dropdeploy.instances import instance_of, release_of
 from dropdeploy.model import Action, UnitState
 
 
@@ -52,6 +52,29 @@ def choose_keeper(state: Deploy, unit: str, standing: Sequence[UnitState]) -> Ke
     if unit in up and (_was_there(state, up[unit]) or not may_have_swapped(state)):
         return Keeper(unit, is_up=True)
     return Keeper(unit if _is_new(state, instance) else instance, is_up=False)
+
+
+def choose_served(
+    way: Way, unit: str, live: str, standing: Sequence[UnitState], plain_runs: Collection[str]
+) -> Keeper | None:
+    """Which unit is to run ``live``, where nothing is being deployed; None where nothing runs that could tell.
+
+    ``plain_runs`` are the releases that the app's own unit is seen to run from. Where nothing is seen, which is what
+    the packaged agent sees, it is taken to run the live one.
+    """
+    up = {each.unit for each in standing if is_up(each)}
+    if way is Way.IN_PLACE:
+        return Keeper(unit, unit in up) if any(release_of(each) for each in up) else None
+    instance = instance_of(unit, live)
+    if not up or instance in up:
+        return Keeper(instance, is_up=True) if up else None
+    has_strayed = bool(plain_runs) and live not in plain_runs
+    return Keeper(unit, is_up=True) if unit in up and not has_strayed else Keeper(instance, is_up=False)
+
+
+def names_of_others(keeper: str, standing: Sequence[UnitState]) -> tuple[str, ...]:
+    """All but the one that stays."""
+    return tuple(each.unit for each in standing if each.unit != keeper)
 
 
 def _is_new(state: Deploy, unit: str) -> bool:

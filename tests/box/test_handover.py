@@ -10,7 +10,7 @@ import pytest
 
 from tests.box.activated import Activated, Seen, open_activated
 from tests.box.machine import Box, wait_until
-from tests.box.server import Server
+from tests.box.server import AGENT_UNIT, Server
 
 PORT = 4300
 CONFIG = """
@@ -167,3 +167,95 @@ def test_what_is_ill_leaves_the_old_one_alone(shop: Shop, kind: str, plain: bool
         return
     shop.is_served_by(serving, live)
     assert shop.box.unit(serving, "InvocationID", "MainPID") == before
+
+
+# --- the agent is killed, and the machine, in the middle of it ---
+
+
+def await_state(shop: Shop, *states: str, but: str) -> str:
+    """The instance that is in one of these states, once there is one; ``but`` is not meant."""
+
+    def find() -> list[str]:
+        listed = shop.box.run(
+            *("systemctl", "list-units", "--all", "--plain", "--no-legend", f"--state={','.join(states)}"),
+            f"{shop.app.site.name}@*.service",
+        ).out
+        return [line.split()[0] for line in listed.splitlines() if line.split()[0] != but]
+
+    wait_until(find, f"an instance that is {' or '.join(states)}", 30)
+    return find()[0]
+
+
+def kill_agent(shop: Shop) -> None:
+    shop.box.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", AGENT_UNIT)
+
+
+@pytest.mark.parametrize("moment", ["activating", "never ready", "ill", "draining"])
+def test_an_agent_that_is_killed_goes_on(shop: Shop, moment: str) -> None:
+    live = shop.live()
+    old = shop.running()[0]
+    behaviour: dict[str, object] = {
+        "activating": {"boot_s": 1.5},
+        "never ready": {"boot_s": 3600},
+        "ill": {"column": "price"},
+        "draining": {},
+    }[moment]
+    with shop.app.load(slow=2) as seen:
+        name = shop.upload(**behaviour)
+        if moment == "draining":
+            wait_until(lambda: "deactivating" in shop.box.unit(old, "ActiveState").values(), "the old one to drain", 30)
+        else:
+            await_state(shop, "active" if moment == "ill" else "activating", but=old)
+        kill_agent(shop)
+        result = shop.result(name)
+    assert lost(seen) == NOTHING
+    if moment in ("activating", "draining"):
+        assert (result["status"], result["live_healthy"]) == ("deployed", True), result
+        shop.is_served_by(shop.app.instance(result["release"]), result["release"])
+    else:
+        assert (result["status"], result["live"], result["live_healthy"]) == ("rolled-back", live, True), result
+        assert shop.live() == live
+        assert len(shop.running()) == 1
+
+
+def test_instances_and_links_of_other_hands_are_put_right(shop: Shop) -> None:
+    live = shop.live()
+    older = sorted(shop.box.run("ls", f"{shop.app.site.root}/releases").out.split())[0]
+    assert older != live
+    with shop.app.load() as seen:
+        shop.box.run("systemctl", "start", shop.app.instance(older))
+        shop.box.run("systemctl", "restart", AGENT_UNIT)
+        wait_until(lambda: shop.app.instance(older) not in shop.running(), "the end of what is not live", 30)
+        shop.app.link(older)
+        shop.box.run("systemctl", "restart", AGENT_UNIT)
+        wait_until(lambda: shop.running() == [shop.app.instance(older)], "the link's release to run", 30)
+    assert lost(seen) == NOTHING
+    assert shop.app.is_failed() == ""
+
+
+@pytest.mark.parametrize("moment", ["the new one boots", "the old one drains"])
+def test_a_machine_that_goes_down_meanwhile_comes_back_with_one_release(shop: Shop, moment: str) -> None:
+    live, old = shop.live(), shop.running()[0]
+    is_draining = moment == "the old one drains"
+    name = shop.upload(boot_s=0 if is_draining else 20)
+    if is_draining:
+        wait_until(lambda: shop.live() != live, "the swap", 30)
+    else:
+        await_state(shop, "activating", but=old)
+    shop.box.crash()
+    shop.box.boot()
+    # Without the agent, which nobody has enabled.
+    linked = shop.live()
+    assert shop.running() == ["shop.service"]
+    with shop.app.load(slow=0) as seen:
+        shop.box.run("sleep", "0.5")
+        shop.box.run("systemctl", "start", AGENT_UNIT)
+        result = shop.result(name)
+    assert seen.failures == {}
+    assert (linked == live) is not is_draining
+    if is_draining:
+        assert result["status"] == "deployed"
+        shop.is_served_by(shop.app.instance(result["release"]), result["release"])
+    else:  # 20 s are more than health.timeout
+        assert (result["status"], result["live"]) == ("rolled-back", live)
+        shop.is_served_by("shop.service", live)
