@@ -118,6 +118,8 @@ HOUSEKEEPING = frozenset({Phase.AFTER_LIVE, Phase.PRUNE, Phase.DISCARD})
 """Never fails a deploy: the step tells what was left undone."""
 BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
 """Nothing of what serves was touched yet."""
+CANCELLABLE = BEFORE_SWAP | {Phase.START, Phase.BESIDE}
+"""It has not gone live yet."""
 REFUSALS = frozenset({ErrorCode.NOT_AUTHORISED, ErrorCode.UNIT_MASKED, ErrorCode.UNIT_NOT_FOUND})
 """A restart or a start that ends so has not begun: what ran before runs on, and the way back is the link alone."""
 
@@ -216,11 +218,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The phase's effect did not succeed."""
+    """The phase's effect did not succeed, or was not even begun."""
 
     seconds: float
     fault: Fault
     learned: Learned | None = None
+    has_begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,10 @@ def _can_take_back(state: Deploy) -> bool:
 def may_have_swapped(state: Deploy) -> bool:
     """The link was, or may have been, moved away from what is gone back to."""
     return state.live != state.back_to or state.fault_step is StepName.SWAP
+
+
+def _is_cancelled_deploy(state: Deploy) -> bool:
+    return state.is_cancelled and _is_deploy(state)
 
 
 def _keeps_ill(state: Deploy) -> bool:
@@ -351,9 +358,13 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     (Phase.BACK_RESTART, Failed): _to(Phase.DECIDED),
     (Phase.BACK_WITHDRAW, Done): _to(Phase.BACK_HEALTH),
     (Phase.BACK_WITHDRAW, Failed): _to(Phase.DECIDED),
-    (Phase.BACK_HEALTH, Done): ((_is_restart, Phase.DECIDED), (_always, Phase.PRUNE)),
+    (Phase.BACK_HEALTH, Done): (
+        (_is_restart, Phase.DECIDED),
+        (_is_cancelled_deploy, Phase.DISCARD),
+        (_always, Phase.PRUNE),
+    ),
     (Phase.BACK_HEALTH, Failed): _to(Phase.DECIDED),
-    (Phase.OFF, Done): _to(Phase.PRUNE),
+    (Phase.OFF, Done): ((_is_cancelled_deploy, Phase.DISCARD), (_always, Phase.PRUNE)),
     (Phase.OFF, Failed): _to(Phase.DECIDED),
     (Phase.DISCARD, Done): _to(Phase.DECIDED),
     (Phase.DISCARD, Failed): _to(Phase.DECIDED),
@@ -362,6 +373,8 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     (Phase.LINK, Cancelled): _to(Phase.DISCARD),
     (Phase.HOOKS, Cancelled): ((_is_deploy, Phase.DISCARD), (_always, Phase.DECIDED)),
     (Phase.TRIAL, Cancelled): _to(Phase.DISCARD),
+    (Phase.START, Cancelled): _ILL_BESIDE,
+    (Phase.BESIDE, Cancelled): _ILL_BESIDE,
 }
 
 
@@ -410,7 +423,7 @@ def _note(state: Deploy, event: Event) -> Deploy:
         return replace(noted, back_fault=event.fault)
     if state.phase in HOUSEKEEPING:
         return noted
-    if state.phase in (Phase.START, Phase.RESTART) and event.fault.code in REFUSALS:
+    if state.phase in (Phase.START, Phase.RESTART) and (event.fault.code in REFUSALS or not event.has_begun):
         noted = replace(noted, has_restarted=False)
     return replace(noted, fault=event.fault, fault_step=STEP_OF[state.phase])
 

@@ -20,6 +20,7 @@ from dropdeploy.deploy.handover import Handover
 from dropdeploy.deploy.hooks import run_hooks
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
+    CANCELLABLE,
     Cancelled,
     Deploy,
     Done,
@@ -76,7 +77,7 @@ class Runner:
 
     def cancel(self) -> bool:
         """Stop the deploy in progress if it has not swapped yet. False when there is none, or it is too late."""
-        if self._phase not in BEFORE_SWAP:
+        if self._phase not in CANCELLABLE:
             return False
         self._is_cancel_wanted = True
         if self._effect is not None:
@@ -101,7 +102,9 @@ class Runner:
                 self._phase = state.phase
                 obstacle = await self._intend(state)
                 self._tell(state, None)
-                state = advance(state, Failed(0.0, obstacle) if obstacle else await self._perform(state))
+                state = advance(
+                    state, Failed(0.0, obstacle, has_begun=False) if obstacle else await self._perform(state)
+                )
         finally:
             self._phase = Phase.DECIDED
             self._let_go()
@@ -116,7 +119,7 @@ class Runner:
         try:
             await self._ports.history.ask(partial(History.intend, deploy=state.id, intent=record.dump(state)))
         except HistoryAwayError as away:
-            if state.phase in BEFORE_SWAP or state.phase is Phase.SWAP:
+            if state.phase in BEFORE_SWAP or state.phase in (Phase.START, Phase.SWAP):
                 return away.fault
             told = (self.app.name, state.id, state.phase, away)
             extra = about(Kind.TROUBLE, self.app.name, state.id)
@@ -125,7 +128,7 @@ class Runner:
 
     async def _perform(self, state: Deploy) -> Event:
         began = time.monotonic()
-        if self._is_cancel_wanted and state.phase in BEFORE_SWAP:
+        if self._is_cancel_wanted and state.phase in CANCELLABLE:
             return Cancelled(0.0)
         self._effect = asyncio.ensure_future(EFFECTS[state.phase](self, state))
         try:

@@ -44,7 +44,7 @@ def release_proved(outcome: Outcome) -> bool | None:
 def status_of(state: Deploy) -> Status:
     """The verdict's status."""
     if state.is_cancelled:
-        return Status.CANCELLED
+        return Status.CANCELLED if state.back_fault is None else Status.FAILED
     if state.fault is None:
         return Status.DEPLOYED
     if state.fault.code in STALLED:
@@ -89,14 +89,15 @@ def _fault(state: Deploy, status: Status) -> Fault | None:
             f"cancelled during {state.fault_step} because a file named cancel was uploaded",
             "upload the build again, or upload its .ready marker, to deploy it after all",
         )
-    if state.fault is None or state.back_fault is None:
+    if state.back_fault is None:
         return state.fault
+    why = state.fault or Fault(ErrorCode.CANCELLED, f"cancelled during {state.fault_step}")
     where = f"to {state.back_to}" if state.back_to else "to no release at all"
     return Fault(
         ErrorCode.ROLLBACK_FAILED,
-        f"{state.fault.message}; and the way back {where} failed too: {state.back_fault.message}",
-        state.back_fault.hint or state.fault.hint,
-        "\n".join(filter(None, (state.fault.log, state.back_fault.log))),
+        f"{why.message}; and the way back {where} failed too: {state.back_fault.message}",
+        state.back_fault.hint or why.hint,
+        "\n".join(filter(None, (why.log, state.back_fault.log))),
     )
 
 

@@ -22,6 +22,13 @@ url = "http://127.0.0.1:4300/health"
 interval = "500ms"
 timeout = "4s"
 """
+CRASH_LOOP = """[Unit]
+StartLimitIntervalSec=1min
+StartLimitBurst=2
+[Service]
+ExecStart=
+ExecStart=/bin/false
+"""
 # An instance that hangs on SIGTERM is not waited for longer.
 IMPATIENT = "[Service]\nTimeoutStopSec=2s\n"
 
@@ -112,6 +119,15 @@ def steps(result: dict[str, Any]) -> list[str]:
     return [step["name"] for step in result["steps"]]
 
 
+def test_what_hangs_on_sigterm_is_waited_for_and_ended(shop: Shop) -> None:
+    hanging = shop.deploy(hangs=True, leaks=True)
+    with shop.app.load() as seen:
+        result = shop.deploy()
+    assert (hanging["status"], result["status"]) == ("deployed", "deployed")
+    assert lost(seen) == NOTHING
+    shop.is_served_by(shop.app.instance(result["release"]), result["release"])
+
+
 def test_fifteen_deploys_a_restart_and_a_rollback_lose_no_request(shop: Shop) -> None:
     with shop.app.load(new=3, keep_alive=3, slow=2) as seen:
         releases = []
@@ -136,6 +152,20 @@ def test_fifteen_deploys_a_restart_and_a_rollback_lose_no_request(shop: Shop) ->
     beside, alone = (step["detail"] for step in result["steps"] if step["name"] == "health")
     assert beside.endswith("(8 attempts), on the socket that both have")
     assert alone.endswith(f"(1 attempt), {shop.app.instance(releases[-1])} alone")
+
+
+def await_state(shop: Shop, *states: str, but: str) -> str:
+    """The instance that is in one of these states, once there is one; ``but`` is not meant."""
+
+    def find() -> list[str]:
+        listed = shop.box.run(
+            *("systemctl", "list-units", "--all", "--plain", "--no-legend", f"--state={','.join(states)}"),
+            f"{shop.app.site.name}@*.service",
+        ).out
+        return [line.split()[0] for line in listed.splitlines() if line.split()[0] != but]
+
+    wait_until(find, f"an instance that is {' or '.join(states)}", 30)
+    return find()[0]
 
 
 ILL: dict[str, tuple[dict[str, object], str, str]] = {
@@ -169,39 +199,58 @@ def test_what_is_ill_leaves_the_old_one_alone(shop: Shop, kind: str, plain: bool
     assert shop.box.unit(serving, "InvocationID", "MainPID") == before
 
 
+def test_cancel_while_the_new_one_boots(shop: Shop) -> None:
+    live, serving = shop.live(), shop.running()
+    name = shop.upload(boot_s=3600)
+    new = await_state(shop, "activating", but=serving[0])
+    shop.drop("cancel")
+    result = shop.result(name)
+    assert (result["status"], result["live"], result["live_healthy"]) == ("cancelled", live, True), result
+    assert shop.running() == serving
+    assert shop.app.is_failed() == ""
+    assert not shop.box.path(f"{shop.app.site.root}/releases/{result['release']}").exists(), new
+
+
+def test_a_socket_that_a_crash_loop_took_down_is_brought_up(shop: Shop) -> None:
+    box, drop_in = shop.box, "/etc/systemd/system/shop.service.d/loop.conf"
+    box.write(drop_in, CRASH_LOOP)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "stop", *shop.running())
+
+    def is_down() -> bool:
+        box.run("curl", "-s", "--max-time", "0.2", shop.app.url, check=False)
+        return box.unit("shop.socket", "ActiveState")["ActiveState"] == "failed"
+
+    wait_until(is_down, "the socket's end", 60)
+    box.run("rm", drop_in)
+    box.run("systemctl", "daemon-reload")
+    result = shop.deploy()
+    assert result["status"] == "deployed", result
+    assert box.unit("shop.socket", "ActiveState") == {"ActiveState": "active"}
+    shop.is_served_by(shop.app.instance(result["release"]), result["release"])
+
+
 # --- the agent is killed, and the machine, in the middle of it ---
-
-
-def await_state(shop: Shop, *states: str, but: str) -> str:
-    """The instance that is in one of these states, once there is one; ``but`` is not meant."""
-
-    def find() -> list[str]:
-        listed = shop.box.run(
-            *("systemctl", "list-units", "--all", "--plain", "--no-legend", f"--state={','.join(states)}"),
-            f"{shop.app.site.name}@*.service",
-        ).out
-        return [line.split()[0] for line in listed.splitlines() if line.split()[0] != but]
-
-    wait_until(find, f"an instance that is {' or '.join(states)}", 30)
-    return find()[0]
 
 
 def kill_agent(shop: Shop) -> None:
     shop.box.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", AGENT_UNIT)
 
 
-@pytest.mark.parametrize("moment", ["activating", "never ready", "ill", "draining"])
+MOMENTS: dict[str, dict[str, object]] = {
+    "activating": {"boot_s": 1.5},
+    "never ready": {"boot_s": 3600},
+    "ill": {"column": "price"},
+    "draining": {},
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_an_agent_that_is_killed_goes_on(shop: Shop, moment: str) -> None:
     live = shop.live()
     old = shop.running()[0]
-    behaviour: dict[str, object] = {
-        "activating": {"boot_s": 1.5},
-        "never ready": {"boot_s": 3600},
-        "ill": {"column": "price"},
-        "draining": {},
-    }[moment]
     with shop.app.load(slow=2) as seen:
-        name = shop.upload(**behaviour)
+        name = shop.upload(**MOMENTS[moment])
         if moment == "draining":
             wait_until(lambda: "deactivating" in shop.box.unit(old, "ActiveState").values(), "the old one to drain", 30)
         else:

@@ -113,8 +113,11 @@ def events(state: Deploy, previous: str) -> list[Event]:
 
 
 def refusals(state: Deploy) -> list[Event]:
-    """systemd would not even begin."""
-    return [Failed(0.1, Fault(ErrorCode.NOT_AUTHORISED, "no"))] if state.phase in (Phase.START, Phase.RESTART) else []
+    """systemd would not even begin, or it could not be written down."""
+    if state.phase not in (Phase.START, Phase.RESTART):
+        return []
+    full = Fault(ErrorCode.NO_SPACE, "the disk is full")
+    return [Failed(0.1, Fault(ErrorCode.NOT_AUTHORISED, "no")), Failed(0.0, full, has_begun=False)]
 
 
 def walk(action: Action, on_failure: OnFailure, without: frozenset[Phase], way: Way, previous: str) -> list[Deploy]:
@@ -159,9 +162,11 @@ def test_every_road_ends_in_one_consistent_verdict(
         if outcome.status is Status.ROLLED_BACK:
             assert (outcome.live, outcome.live_healthy) == (previous, True)
         if outcome.status in (Status.REJECTED, Status.CANCELLED, Status.INCOMPLETE):
-            assert not state.has_restarted
+            assert not state.has_restarted or (way is Way.HANDOVER and state.is_cancelled)
             assert outcome.live in ("", previous)
-            assert StepName.SWAP not in {step.name for step in outcome.steps}
+            # Where nothing was live before, everything is taken down, and that is told as a swap.
+            has_been_off = state.has_restarted and not previous
+            assert has_been_off or StepName.SWAP not in {step.name for step in outcome.steps}
         if outcome.live_healthy is False:
             assert outcome.status is Status.FAILED
         if outcome.fault is not None:
@@ -390,6 +395,29 @@ def test_an_interrupted_handover_begins_again_on_the_same_stretch_of_road(
 def test_what_withdraws_does_so_after_the_swap_and_the_health_of_the_new_one() -> None:
     names = [step.name for step in decide(drive(start(without=OPTIONAL, way=Way.HANDOVER)), NOW).steps]
     assert names == ["preflight", "extract", "link", "restart", "health", "swap", "restart", "health", "prune"]
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("phase", [Phase.START, Phase.BESIDE])
+@pytest.mark.parametrize("failing", [(), (Phase.BACK_WITHDRAW,)])
+def test_cancel_while_the_new_one_runs_beside_the_old_one(
+    action: Action, phase: Phase, failing: tuple[Phase, ...]
+) -> None:
+    state = start(action, way=Way.HANDOVER, without=OPTIONAL)
+    while state.phase is not phase:
+        state = advance(state, events(state, OLD)[0])
+    state = advance(state, Cancelled(0.1))
+    visited = [state.phase]
+    while state.phase is not Phase.DECIDED:
+        done, failed, _ = events(state, OLD)
+        state = advance(state, failed if state.phase in failing else done)
+        visited.append(state.phase)
+    outcome = decide(state, NOW)
+    assert (outcome.live, outcome.status) == (OLD, Status.FAILED if failing else Status.CANCELLED)
+    assert visited[:2] == [Phase.BACK_START, Phase.BACK_WITHDRAW]
+    assert (Phase.DISCARD in visited) == (action is Action.DEPLOY and not failing)
+    assert outcome.fault is not None
+    assert outcome.fault.code is (ErrorCode.ROLLBACK_FAILED if failing else ErrorCode.CANCELLED)
 
 
 @pytest.mark.parametrize("code", sorted(REFUSALS))
