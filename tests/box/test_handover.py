@@ -20,7 +20,7 @@ settle = "300ms"
 [health]
 url = "http://127.0.0.1:4300/health"
 interval = "500ms"
-timeout = "4s"
+timeout = "6s"
 """
 CRASH_LOOP = """[Unit]
 StartLimitIntervalSec=1min
@@ -128,10 +128,10 @@ def test_what_hangs_on_sigterm_is_waited_for_and_ended(shop: Shop) -> None:
     shop.is_served_by(shop.app.instance(result["release"]), result["release"])
 
 
-def test_fifteen_deploys_a_restart_and_a_rollback_lose_no_request(shop: Shop) -> None:
+def test_deploys_restarts_and_a_rollback_lose_no_request(shop: Shop) -> None:
     with shop.app.load(new=3, keep_alive=3, slow=2) as seen:
         releases = []
-        for _ in range(15):
+        for _ in range(5):
             result = shop.deploy()
             assert result["status"] == "deployed", result
             releases.append(result["release"])
@@ -170,15 +170,21 @@ def await_state(shop: Shop, *states: str, but: str) -> str:
 
 ILL: dict[str, tuple[dict[str, object], str, str]] = {
     "does not start": ({"needs": "DATABASE_URL"}, "restart-failed", "DATABASE_URL is not set"),
-    "never gets ready": ({"boot_s": 3600}, "health-timeout", "booting v"),
-    "hangs on SIGTERM too": ({"boot_s": 3600, "hangs": True}, "health-timeout", "booting v"),
+    "never gets ready, and hangs on SIGTERM": ({"boot_s": 3600, "hangs": True}, "health-timeout", "booting v"),
     "answers 500": ({"column": "price"}, "health-timeout", "no such column: price"),
 }
 
 
-@pytest.mark.parametrize("kind", ILL)
-@pytest.mark.parametrize("plain", [False, True], ids=["beside an instance", "beside the plain service"])
-def test_what_is_ill_leaves_the_old_one_alone(shop: Shop, kind: str, plain: bool) -> None:
+@pytest.mark.parametrize(
+    ("plain", "kind"),
+    [
+        (False, "does not start"),
+        (False, "never gets ready, and hangs on SIGTERM"),
+        (True, "does not start"),
+        (True, "answers 500"),
+    ],
+)
+def test_what_is_ill_leaves_the_old_one_alone(shop: Shop, plain: bool, kind: str) -> None:
     behaviour, code, log = ILL[kind]
     live = shop.live()
     serving = "shop.service" if plain else shop.app.instance(live)
@@ -239,7 +245,6 @@ def kill_agent(shop: Shop) -> None:
 
 MOMENTS: dict[str, dict[str, object]] = {
     "activating": {"boot_s": 1.5},
-    "never ready": {"boot_s": 3600},
     "ill": {"column": "price"},
     "draining": {},
 }
