@@ -244,7 +244,7 @@ def kill_agent(shop: Shop) -> None:
 
 
 MOMENTS: dict[str, dict[str, object]] = {
-    "activating": {"boot_s": 1.5},
+    "activating": {"boot_s": 3},
     "ill": {"column": "price"},
     "draining": {},
 }
@@ -257,9 +257,9 @@ def test_an_agent_that_is_killed_goes_on(shop: Shop, moment: str) -> None:
     with shop.app.load(slow=2) as seen:
         name = shop.upload(**MOMENTS[moment])
         if moment == "draining":
-            wait_until(lambda: "deactivating" in shop.box.unit(old, "ActiveState").values(), "the old one to drain", 30)
+            wait_until(lambda: shop.live() != live, "the swap", 30)
         else:
-            await_state(shop, "active" if moment == "ill" else "activating", but=old)
+            await_state(shop, "activating", "active", but=old)
         kill_agent(shop)
         result = shop.result(name)
     assert lost(seen) == NOTHING
