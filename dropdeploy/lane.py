@@ -378,7 +378,7 @@ class Lane:
 def _with_live(now: AppNow, state: plan.Deploy) -> AppNow:
     """What `app` points to while a deploy goes on, and what is known of that yet."""
     if not state.live or state.live == now.live:
-        return now
+        return now if state.is_live_healthy is None else replace(now, is_healthy=state.is_live_healthy)
     ids = [release for release, _ in reversed(now.releases)]
     return replace(
         now,

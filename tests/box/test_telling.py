@@ -1,4 +1,5 @@
-"""What an administrator is told: by the journal's fields, `dropdeploy logs`, a webhook and a mail; from the sandbox."""
+"""What an administrator is told: by the journal's fields, `dropdeploy logs`, the page, a webhook and a mail; from the
+sandbox."""
 
 from __future__ import annotations
 
@@ -48,6 +49,8 @@ def shop(own_server: Server) -> Shop:
     """An app whose failures are told to a webhook and to root, as an administrator sets it up without the package."""
     box = own_server.box
     shop = open_shop(own_server, "flask", "shop", CONFIG)
+    main = 'listen = "/run/dropdeploy/http.sock"\n'
+    box.write("/etc/dropdeploy/dropdeploy.toml", main, mode=0o640, owner="root:dropdeploy")
     box.write("/etc/dropdeploy/notify.key", "s3cret\n", mode=0o640, owner="root:dropdeploy")
     box.copy_in(PACKAGING / "systemd/dropdeploy.catalog", "/usr/lib/systemd/catalog/dropdeploy.catalog")
     box.run("journalctl", "--update-catalog")
@@ -129,6 +132,15 @@ def test_the_apps_log_since_a_deploy(shop: Shop) -> None:
     assert shop.box.run("dropdeploy", "logs", "shop").out
     entries = shop.box.run("dropdeploy", "logs", "shop", str(second["id"]), "--json", "-n", "200").out.splitlines()
     assert "booting v8" in [json.loads(entry)["MESSAGE"] for entry in entries]
+
+
+def test_the_page_is_read_through_a_socket_by_whoever_is_there(shop: Shop) -> None:
+    ask = ("curl", "-fsS", "--max-time", "30", "--unix-socket", "/run/dropdeploy/http.sock")
+    result = shop.deploy("v9", needs="DATABASE_URL")
+    address = f"http://localhost/apps/shop/deploys/{result['id']}"
+    told = json.loads(shop.box.run(*ask, f"{address}.json", user="laptop").out)
+    assert told["error"] == result["error"]
+    assert result["error"]["message"] in shop.box.run(*ask, address, user="laptop").out
 
 
 def test_who_may_not_read_the_journal_is_told_what_to_do(shop: Shop) -> None:
