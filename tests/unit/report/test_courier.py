@@ -203,11 +203,14 @@ async def test_time_is_bounded_and_redirects_are_not_followed(tmp_path: Path) ->
     assert failure.did == "refused the connection"
 
 
-async def test_credentials_of_the_address_become_a_header() -> None:
+@pytest.mark.parametrize(
+    ("written", "meant"), [(":tk_secret", ":tk_secret"), ("ada:p%40ss:word", "ada:p@ss:word"), ("ada", "ada:")]
+)
+async def test_credentials_of_the_address_become_a_header(written: str, meant: str) -> None:
     async with Receiver() as receiver:
-        await post(Notify(receiver.url.replace("//", "//:tk_secret@")), outcome(1))
+        assert await post(Notify(receiver.url.replace("//", f"//{written}@")), outcome(1)) is None
     (request,) = receiver.requests
-    assert request.headers["authorization"] == f"Basic {base64.b64encode(b':tk_secret').decode()}"
+    assert request.headers["authorization"] == f"Basic {base64.b64encode(meant.encode()).decode()}"
 
 
 async def test_it_goes_on_after_a_restart(office: Post) -> None:
