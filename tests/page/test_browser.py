@@ -42,7 +42,9 @@ def test_what_is_seen_follows_a_deploy(street: Street, browser_window: Browser, 
     browser_window.wait_for("document.querySelector('main progress')")
     browser_window.wait_for("document.querySelector('.work')?.textContent.includes('health')")
     assert axe.violations(browser_window, axe_script) == []
-    assert "not checked" in browser_window.ask("document.querySelector('h1').textContent")  # it is live, and booting
+    assert "not checked yet" in browser_window.ask(
+        "document.querySelector('h1').textContent"
+    )  # it is live, and booting
     number = browser_window.ask("document.querySelector('.work a').pathname")
     browser_window.wait_for("!document.querySelector('main progress')")
     assert browser_window.wait_for("document.querySelector('#said').textContent").startswith("api: deployed: ")

@@ -67,7 +67,7 @@ def _now(view: AppView, now: datetime) -> Html:
         facts(
             ("Live", _release(state.live, view, now) if state.live else "nothing"),
             ("Health", _health(state, now) if state.live else None),
-            ("Deployed by", deployed_by(state)),
+            ("Deployed by", deployed_by(state) or _deploying(view.seen)),
             ("A rollback would go to", _release(state.rollback_to, view, now) or NOTHING_OLDER),
         ),
         *(_trouble(outcome, now) for outcome in troubles(view)),
@@ -77,9 +77,12 @@ def _now(view: AppView, now: datetime) -> Html:
 def _release(release: str, view: AppView, now: datetime) -> Html:
     if not release:
         return EMPTY
-    maker = view.makers.get(release)
+    maker, progress = view.makers.get(release), view.seen.progress
     if maker is None:
-        return tag("code", release, class_="release")
+        going_on = deploy_link(view.seen.now.app, progress.deploy) if progress and progress.release == release else None
+        return join(
+            tag("code", release, class_="release"), tag("small", "deploy ", going_on) if going_on else None, by=" "
+        )
     made = join(
         join("deploy ", deploy_link(maker.app, maker.id)), credit(maker.meta), age(maker.finished, now), by=", "
     )
@@ -88,16 +91,24 @@ def _release(release: str, view: AppView, now: datetime) -> Html:
 
 def _health(state: AppNow, now: datetime) -> Html:
     since = join("went live ", age(state.since, now)) if state.since else None
-    return join(health_badge(state.is_healthy).html(), " ", tag("small", since) if since else None)
+    return join(app_badge(state).html(), " ", tag("small", since) if since else None)
 
 
 def deployed_by(state: AppNow) -> Html:
     """All that is known of who made the live release."""
-    if state.maker is None:
-        return EMPTY
-    meta = state.maker.meta
+    return _signed(state.maker.upload, state.maker.meta) if state.maker else EMPTY
+
+
+def _deploying(seen: Seen) -> Html:
+    """The same of a release that is live, and has no verdict yet."""
+    progress = seen.progress
+    is_live = progress is not None and progress.release == seen.now.live
+    return _signed(progress.request, progress.meta) if progress and is_live else EMPTY
+
+
+def _signed(upload: str, meta: tuple[tuple[str, str], ...]) -> Html:
     if not meta:
-        return join(tag("span", state.maker.upload, class_="name"), tag("small", " (no metadata came with it)"))
+        return join(tag("span", upload, class_="name"), tag("small", " (no metadata came with it)"))
     shown = [join(f"{key}: ", tag("b", value[:200])) for key, value in meta[:12]]
     return tag("span", join(*shown, by=", "), class_="meta")
 
@@ -149,7 +160,7 @@ def _deploy_row(outcome: Outcome, now: datetime) -> Row:
         tag("span", what, class_="name"),
         tag("code", outcome.release, class_="release") if outcome.release else EMPTY,
         credit(outcome.meta),
-        show_seconds(outcome.seconds),
+        tag("span", show_seconds(outcome.seconds), class_="seconds"),
         age(outcome.finished, now),
     )
     return Row(f"deploy-{outcome.id}", cells)

@@ -20,6 +20,7 @@ from dropdeploy.report.page.words import (
     app_badge,
     count_words,
     credit,
+    has_failed,
     needs_a_look,
     status_badge,
 )
@@ -38,6 +39,7 @@ class Overview:
     healthy: int
     ill: int
     working: int
+    failed: int
     query: str = ""
     page: int = 1
 
@@ -62,6 +64,7 @@ def survey(apps: Iterable[Seen], query: str = "", page: int = 1) -> Overview:
         healthy=sum(1 for seen in all_apps if seen.now.live and seen.now.is_healthy is True),
         ill=sum(1 for seen in all_apps if seen.now.live and seen.now.is_healthy is False),
         working=sum(1 for seen in all_apps if seen.now.working),
+        failed=sum(1 for seen in all_apps if has_failed(seen)),
         query=query.strip(),
         page=page,
     )
@@ -90,6 +93,7 @@ def _counts(overview: Overview) -> Html:
     rest = overview.apps - overview.healthy - overview.ill
     badges = (
         Badge(f"{overview.ill} ill", Tone.BAD) if overview.ill else None,
+        Badge(f"{overview.failed} with a failed deploy", Tone.BAD) if overview.failed else None,
         Badge(f"{overview.healthy} healthy", Tone.GOOD) if overview.healthy else None,
         Badge(f"{rest} not live or not checked", Tone.QUIET) if rest else None,
         Badge(f"{overview.working} at work", Tone.BUSY) if overview.working else None,

@@ -46,6 +46,7 @@ HEADERS = {
 HEALTH = "/healthz"
 _GOODBYE_S = 1.0
 _KEEPALIVE_S = 75.0
+_COOKIE_S = 30 * 24 * 3600
 
 
 class PageServer:
@@ -207,7 +208,10 @@ class PageServer:
         # With two slashes before it, a path would be another server's name.
         location = "/" + str(request.rel_url.with_query(query)).lstrip("/\\")
         response = web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
-        response.set_cookie(COOKIE, self._guard.cookie, httponly=True, samesite="Lax", path="/", max_age=30 * 86400)
+        is_https = request.headers.get("X-Forwarded-Proto", "") == "https"  # as a proxy with TLS tells
+        response.set_cookie(
+            COOKIE, self._guard.cookie, httponly=True, samesite="Lax", secure=is_https, max_age=_COOKIE_S
+        )
         return response
 
 

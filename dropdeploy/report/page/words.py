@@ -79,13 +79,20 @@ def health_badge(is_healthy: bool | None) -> Badge:
 
 def app_badge(now: AppNow) -> Badge:
     """Of what is live."""
-    return health_badge(now.is_healthy) if now.live else Badge("nothing live", Tone.QUIET)
+    if not now.live:
+        return Badge("nothing live", Tone.QUIET)
+    is_booting = now.is_healthy is None and now.working
+    return Badge("not checked yet", Tone.BUSY) if is_booting else health_badge(now.is_healthy)
 
 
 def needs_a_look(seen: Seen) -> bool:
     """Somebody should know: the live release is ill, or the last deploy did not succeed."""
-    now = seen.now
-    return (bool(now.live) and now.is_healthy is False) or (now.last is not None and now.last.status in NEEDS_A_LOOK)
+    return (bool(seen.now.live) and seen.now.is_healthy is False) or has_failed(seen)
+
+
+def has_failed(seen: Seen) -> bool:
+    """The last deploy did not succeed."""
+    return seen.now.last is not None and seen.now.last.status in NEEDS_A_LOOK
 
 
 # --- who and what ------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_what_needs_a_look_comes_first() -> None:
     apps = [seen("a"), seen("b", is_healthy=False), seen("c"), seen("d", last=outcome(3, Status.ROLLED_BACK, app="d"))]
     found = survey([*reversed(apps)])
     assert [each.now.app for each in found.shown] == ["b", "d", "a", "c"]
-    assert (found.apps, found.healthy, found.ill) == (4, 3, 1)
+    assert (found.apps, found.healthy, found.ill, found.failed) == (4, 3, 1, 1)
 
 
 def test_many_apps_are_shown_by_the_page_and_found_by_name() -> None:

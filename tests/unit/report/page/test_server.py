@@ -167,6 +167,9 @@ async def test_a_token_opens_the_page_and_goes_into_a_cookie(tmp_path: Path) -> 
     assert (status, headers["location"]) == (303, "/apps/myapp")
     assert "httponly" in headers["set-cookie"].lower()
     assert TOKEN not in headers["set-cookie"]
+    by_proxy = await bench.ask(f"/?token={TOKEN}", **{"X-Forwarded-Proto": "https"})
+    assert "secure" in by_proxy[1]["set-cookie"].lower()
+    assert "secure" not in headers["set-cookie"].lower()
     assert (await bench.ask("/", Cookie=headers["set-cookie"].partition(";")[0]))[0] == 200
     assert (await bench.ask("//evil.example/?token=" + TOKEN))[1].get("location", "/")[:2] != "//"
     await bench.server.close()
