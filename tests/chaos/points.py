@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-_FORWARD = ("preflight", "extract", "link", "swap", "restart", "health", "prune")
-_BACK = ("back-swap", "back-restart", "back-health")
+from collections.abc import Iterator
 
-GOOD = (
+# Strategy → the phases by which a release goes live; and the request that takes the way back, and its phases.
+_LIVE = {"restart": ("swap", "restart", "health"), "handover": ("start", "beside", "swap", "withdraw", "health")}
+_ILL = {"restart": "crash", "handover": "ill"}
+_BACK = {
+    "restart": ("back-swap", "back-restart", "back-health"),
+    "handover": ("back-start", "back-withdraw", "back-health"),
+}
+# What takes long enough to be in the midst of.
+_LONG = {"restart": ("extract", "restart"), "handover": ("extract", "start", "beside", "withdraw")}
+
+_OF_A_DEPLOY = (
     "begun",
-    *(f"{when} {phase}" for phase in _FORWARD for when in ("before", "after")),
-    "during extract",
-    "during restart",
     "staging made",
     "release flushed",
     "release not renamed",
@@ -29,25 +35,42 @@ GOOD = (
     "upload not deleted",
     "upload deleted",
 )
-BACK = (*(f"{when} {phase}" for phase in _BACK for when in ("before", "after")), "during back-restart")
-ROLLBACK = ("before swap", "after swap", "after health", "verdict committed", "result written", "request consumed")
-
-# Point → the kind of request that passes it.
-PASSED_BY: tuple[tuple[str, str], ...] = (
-    *((point, "good") for point in GOOD),
-    *((point, "crash") for point in (*BACK, "verdict committed", "result written")),
-    *((point, "rollback") for point in ROLLBACK),
-    ("during health", "ill"),
-)
-
-# Where the plug of the machine is pulled.
-PLUGS = (
-    "release flushed",
-    "release renamed",
-    "link made",
-    "link renamed",
-    "before health",
+_OF_A_ROLLBACK = (
+    "before swap",
+    "after swap",
     "after health",
+    "verdict committed",
     "result written",
+    "request consumed",
 )
-PLUGS_BACK = ("before back-swap", "after back-swap", "after back-restart")
+
+
+def _around(*phases: str) -> Iterator[str]:
+    for phase in phases:
+        yield from (f"before {phase}", f"after {phase}")
+
+
+def passed_by(strategy: str) -> tuple[tuple[str, str], ...]:
+    """Every point, and a kind of request that passes it."""
+    good = (
+        *_around("preflight", "extract", "link", *_LIVE[strategy], "prune"),
+        *(f"during {phase}" for phase in _LONG[strategy]),
+        *_OF_A_DEPLOY,
+    )
+    back = (*_around(*_BACK[strategy]), "during health" if strategy == "restart" else "during beside")
+    return (
+        *((point, "good") for point in good),
+        *((point, "ill" if point.startswith("during") else _ILL[strategy]) for point in back),
+        *((point, "crash") for point in ("verdict committed", "result written")),
+        *((point, "rollback") for point in _OF_A_ROLLBACK),
+    )
+
+
+def plugs(strategy: str) -> tuple[tuple[str, str], ...]:
+    """Where the plug of the machine is pulled: in each phase in which anything has been changed, and what is passed."""
+    good = ("release flushed", "release renamed", *(f"after {phase}" for phase in _LIVE[strategy]), "result written")
+    back = [f"after {phase}" for phase in _BACK[strategy][:2]]
+    return (
+        *((point, "good") for point in (*good, "link made", "before prune")),
+        *((point, _ILL[strategy]) for point in back),
+    )

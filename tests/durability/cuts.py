@@ -66,7 +66,7 @@ class Room:
         self.report = Report(kind)
         self.disk = Disk(kind, place)
         self.world = World(self.disk.mounted / "world")
-        self.world.configure('rate_limit = "off"\nkeep = 3\nstall = "300ms"')
+        self.world.configure('rate_limit = "off"\nkeep = 3\nkeep_results = 1000\nstall = "300ms"')
         self.told: dict[str, dict[str, Any]] = {}
         self.number = 0
         alone = ("unshare", "--mount", "--")

@@ -49,7 +49,8 @@ def obstacle() -> str | None:
 
 def in_namespace(*arguments: str, stdout: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run cuts.py in namespaces whose mounts and processes go with it; it finds an empty directory in ``place``."""
-    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+    until_it_dies = ("setpriv", "--pdeathsig=KILL")
+    alone = (*until_it_dies, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
     with tempfile.TemporaryDirectory(prefix="cuts-") as place:
         return subprocess.run(
             [*alone, sys.executable, "-m", "tests.durability.cuts", *arguments],
