@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import pwd
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,8 +20,8 @@ from typing import Protocol
 from dropdeploy import lock, log, sdnotify
 from dropdeploy.answers import Answers
 from dropdeploy.config.address import parse_address
-from dropdeploy.config.directory import check_paths, not_built_yet, read_token, survey_directory
-from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.directory import check_paths, read_token, survey_directory
+from dropdeploy.config.keys import MAIN_FILE
 from dropdeploy.config.parse import Mistake
 from dropdeploy.config.values import Expected
 from dropdeploy.deploy.effect import Ports
@@ -34,7 +32,8 @@ from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThrea
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
-from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Fault, Outcome, Settings, Strategy, UnitState
+from dropdeploy.loading import load
+from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Outcome, Settings
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
@@ -281,49 +280,6 @@ class Agent:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
-    """The configuration, checked against the machine as well: directories and units must be there."""
-    config, mistakes = await asyncio.to_thread(survey_directory, directory)
-    mistakes += not_built_yet(config, directory)
-    mistakes += await asyncio.to_thread(check_paths, config, directory)
-    mistakes += await _unit_mistakes(config, directory, units)
-    return tuple(dict.fromkeys(mistakes)) or config  # what two checks have found is told once
-
-
-async def _unit_mistakes(config: Config, directory: Path, units: Units) -> tuple[Mistake, ...]:
-    mistakes: list[Mistake] = []
-    if config.settings.bus is Bus.EMBEDDED:
-        return ()  # there is what the configuration defines
-    for app in config.apps:
-        unit = await units.inspect(app.unit)
-        if not isinstance(unit, Fault) and unit.load_state == "not-found":
-            file = str(directory / APPS_DIRECTORY / f"{app.name}.toml")
-            mistakes.append(
-                Mistake(file, "unit", f'"{app.unit}"', "there is no such unit; install it, or name another")
-            )
-        elif app.dedupe and not isinstance(unit, Fault) and unit.load_state == "loaded" and (who := _writer(unit)):
-            mistakes.append(
-                Mistake(
-                    str(directory / APPS_DIRECTORY / f"{app.name}.toml"),
-                    "dedupe",
-                    "true",
-                    f"not while {app.unit} runs as {who}, which could change files that several releases share; "
-                    "give it a User= of its own",
-                )
-            )
-        if app.strategy is Strategy.HANDOVER:
-            file = str(directory / APPS_DIRECTORY / f"{app.name}.toml")
-            unmet = await units.unmet_for_handover(app.unit)
-            mistakes += [Mistake(file, "strategy", '"handover"', f"{fault.message}; {fault.hint}") for fault in unmet]
-    return tuple(mistakes)
-
-
-def _writer(unit: UnitState) -> str:
-    """As whom the unit runs, where that is somebody who may write the agent's files; else ""."""
-    own = pwd.getpwuid(os.geteuid()).pw_name
-    return (unit.user or "root") if unit.user in ("", "root", "0", own, str(os.geteuid())) else ""
 
 
 async def open_units(config: Config) -> RunningUnits:

@@ -146,7 +146,8 @@ class Lane:
 
     async def _pause(self, pause_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wakeup.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._wakeup.wait()
 
     # --- looking ---
 

@@ -48,7 +48,14 @@ def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
 
     ``directory`` is the configuration directory, for the names of the files.
     """
+    mistakes, missing = survey_paths(config, directory)
+    return (*missing, *mistakes)
+
+
+def survey_paths(config: Config, directory: Path) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+    """The same in two parts: what is wrong with the configuration, and what is not there (yet)."""
     mistakes: list[Mistake] = []
+    missing: list[Mistake] = []
     token_file = config.settings.listen_token_file
     if token_file is not None and isinstance(token := read_token(token_file), Expected):
         mistakes.append(Mistake(str(directory / MAIN_FILE), "listen_token_file", f'"{token_file}"', token.text))
@@ -59,12 +66,12 @@ def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
             assert isinstance(claim.thing, Path)
             found = _look_at(claim.thing)
             if isinstance(found, str):
-                mistakes.append(Mistake(claim.file, claim.key, f'"{claim.shown}"', found))
+                missing.append(Mistake(claim.file, claim.key, f'"{claim.shown}"', found))
             else:
                 # A bind mount has a real path of its own, and the same inode.
                 real = same.setdefault((found.st_dev, found.st_ino), Path(os.path.realpath(claim.thing)))
                 claims.append(replace(claim, thing=real))
-    return (*mistakes, *conflict_mistakes(claims))
+    return (*mistakes, *conflict_mistakes(claims)), tuple(missing)
 
 
 def read_token(path: Path) -> str | Expected:

@@ -84,7 +84,8 @@ class SignatureCheck:
         """What ssh-keygen says of all that went through the tap."""
         self._close_fds()
         try:
-            _, told = await asyncio.wait_for(self._process.communicate(), _LIMIT_S)
+            async with asyncio.timeout(_LIMIT_S):
+                _, told = await self._process.communicate()
         except TimeoutError:
             self.close()
             return _invalid(self._name, "ssh-keygen did not finish")
@@ -118,7 +119,12 @@ async def _find_principal(name: str, signature_fd: int, allowed_signers: Path) -
             f"the signature of {name} cannot be verified: ssh-keygen is not installed on the server",
             "install the package openssh-client on the server",
         )
-    out, told = await asyncio.wait_for(process.communicate(), _LIMIT_S)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            out, told = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        return _invalid(name, "ssh-keygen did not finish")
     principals = out.decode(errors="replace").split("\n")
     if process.returncode != 0 or not principals[0]:
         return _invalid(name, told.decode(errors="replace"))

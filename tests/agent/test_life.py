@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tomllib
 from typing import Any
 
@@ -116,6 +117,33 @@ def test_a_root_and_a_unit_that_are_missing_are_refused(world: World) -> None:
     assert 'other.toml: root = "/home/other": there is no such directory' in done.stderr
     assert 'third.toml: strategy = "handover": not available with bus = "embedded"' in done.stderr
     assert 'third.toml: drop = "/srv/drop/third": there is no such directory' in done.stderr
+
+
+def test_an_app_whose_directories_are_missing_keeps_no_other_from_deploying(world: World) -> None:
+    root, drop, socket = world.path / "other", world.path / "other-drop", world.path / "other.sock"
+    (world.config / "apps.d" / "other.toml").write_text(
+        f'root = "{root}"\ndrop = "{drop}"\n[health]\nurl = "unix:{socket}:/"\ntimeout = "4s"\n'
+        f'[embedded]\ncommand = ["{sys.executable}", "-SE", "app.py"]\nlisten = "{socket}"\n'
+    )
+    (world.config / "dropdeploy.toml").write_text(f'state = "{world.state}"\nbus = "embedded"\nrescan = "200ms"\n')
+    world.start()
+    assert world.deploy("v1")["status"] == "deployed"
+    told = "there is no such directory; create it, or name another; until that is mended its deploys are rejected"
+    for key, path in (("root", root), ("drop", drop)):
+        assert f'other.toml: {key} = "{path}": {told}' in world.log.read_text()
+
+    def upload(name: str) -> dict[str, Any]:
+        (drop / f".{name}").write_bytes(build(name))
+        (drop / f".{name}").rename(drop / name)
+        result = drop / f"{name}.result.toml"
+        wait_for(result.name, result.exists)
+        return tomllib.loads(result.read_text())
+
+    drop.mkdir()
+    rejected = upload("early.tar.gz")
+    assert (rejected["status"], rejected["error"]["code"]) == ("rejected", "app-not-found")
+    root.mkdir()
+    assert upload("mended.tar.gz")["status"] == "deployed"
 
 
 def test_reload_takes_a_new_configuration_and_keeps_the_old_on_a_mistake(world: World) -> None:

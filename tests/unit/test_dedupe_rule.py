@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from dropdeploy.agent import _writer
+from dropdeploy.loading import _writer
 from dropdeploy.model import UnitState
 
 

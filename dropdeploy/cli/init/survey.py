@@ -27,6 +27,9 @@ _PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")  # it stands in units, in sshd's conf
 _UNIT = re.compile(r"[A-Za-z0-9:_.-]+\.service")
 _NO_LOGIN = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false")
 _PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)\S+ [A-Za-z0-9+/=]+( .*)?")
+# For how long a stopping instance keeps idle connections. With a successor on the same socket nobody waits for that.
+# In a restart everybody does; but with no time at all a request that is on its way just then is lost.
+_IDLE_S = {Strategy.HANDOVER: 5.0, Strategy.RELOAD: 5.0, Strategy.RESTART: 0.25}
 PACKAGED_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
 
@@ -109,7 +112,10 @@ def _contradictions(asked: argparse.Namespace, there: App | None) -> list[str]:
 
 
 def _wrong_names(wish: Wish) -> list[str]:
-    wrong = [
+    wrong = []
+    if wish.strategy is Strategy.RELOAD and wish.kind not in ("", "gunicorn"):
+        wrong.append(f"--units {wish.kind} cannot be reloaded, only gunicorn can: choose another --strategy")
+    wrong += [
         f'"{name}" is no name for a {what}: expected up to 32 of a-z, 0-9, "-" and "_"'
         for what, name in (("user", wish.user), ("user", wish.uploader or "x"), ("group", wish.uploaders))
         if not _USER_NAME.fullmatch(name)
@@ -207,9 +213,7 @@ def _units_of(made: Sequence[Thing]) -> tuple[tuple[str, str], ...]:
 
 def _units(wish: Wish) -> tuple[tuple[str, str], ...]:
     share = datafiles.find("apps")
-    # Without a successor on the same socket everybody waits for what is idle.
-    idle_s = 5.0 if wish.strategy is Strategy.HANDOVER else 0.0
-    units = AppUnits(wish.kind, wish.app, str(wish.root), wish.user, wish.port, str(share), idle_s)
+    units = AppUnits(wish.kind, wish.app, str(wish.root), wish.user, wish.port, str(share), _IDLE_S[wish.strategy])
     return tuple(render_units(units, lambda name: (share / name).read_text()).items())
 
 
