@@ -15,9 +15,8 @@ from tests.box.server import Server, Site
 CASES = (
     ("flask", "gunicorn", "reload"),
     ("starlette", "uvicorn", "handover"),
-    ("python", "python", "handover"),
-    ("program", "program", "restart"),
-    ("express", "node", "handover"),
+    ("python", "python", "restart"),
+    ("program", "program", "handover"),
 )
 # One each: what fails leaves its port in use.
 PORTS = {app: 4000 + number for number, (app, _, _) in enumerate(CASES)}
@@ -50,7 +49,7 @@ def test_from_nothing_to_live_and_back(box: Box, app: str, kind: str, strategy: 
     options += ["--health", "/health"] if app not in ("python", "program") else []
     box.run("dropdeploy", "init", app, *options, timeout_s=120)
     checkout = check_out(box, app, app)
-    for version in ("v1", "v2"):
+    for version in ("v1",) if strategy == "restart" else ("v1", "v2"):
         archive = checkout.pack("build.tar.gz", version)
         site.sftp("-rm build.tar.gz.result.toml", f"put {archive}")
         result = site.result("build.tar.gz")

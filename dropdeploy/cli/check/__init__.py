@@ -61,9 +61,9 @@ def _find(directory: Path) -> Iterator[Finding]:
     place = find_place(ground)
     for check in AGENT_CHECKS:
         yield from check(ground, place)
-    if place is not None:
+    if place is not None and place.settings:
         yield from try_inside(place, ground, names)
-    else:
+    elif place is None:
         from dropdeploy.cli.check import inside  # noqa: PLC0415 - brings most of what the agent has
 
         yield from inside.try_all(ground, names)

@@ -13,6 +13,8 @@ from dropdeploy.cli.check.place import Place
 from dropdeploy.cli.configured import Agent, how_to_start
 from dropdeploy.cli.init.look import account_named, group_name, user_name
 from dropdeploy.cli.init.wish import AGENT_UNIT
+from dropdeploy.cli.parser import DEFAULT_DIRECTORY
+from dropdeploy.model import Bus
 
 _RESTART = f"`systemctl restart {AGENT_UNIT}`"
 _RELOAD = f"`systemctl reload {AGENT_UNIT}`"
@@ -33,6 +35,9 @@ def check_agent(ground: Ground, place: Place | None) -> Iterator[Finding]:
 
 def check_who(ground: Ground, place: Place | None) -> Iterator[Finding]:
     """What this user may do says little of what the agent's may."""
+    is_of_root = os.geteuid() == 0 and ground.config.settings.bus is Bus.SYSTEM
+    if place is None and is_of_root and not ground.agent_pid and ground.directory == DEFAULT_DIRECTORY:
+        yield poor("agent", f"all this was tried as root: there is no {AGENT_UNIT}", "`dropdeploy init APP` makes one")
     if place is not None or not ground.agent_pid:
         return
     try:

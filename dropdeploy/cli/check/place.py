@@ -14,7 +14,7 @@ from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.sandbox import configuration_directory, parse_settings, surroundings
 from dropdeploy.cli.check.systemctl import Facts, Told, cat, show, tell
 from dropdeploy.cli.init.look import account_named
-from dropdeploy.cli.init.wish import AGENT_UNIT
+from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
 from dropdeploy.model import Bus
 
@@ -35,7 +35,8 @@ _SET_UP_CODES = range(200, 244)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``user``: as whom the unit runs. ``facts``: its properties; ``settings``: what its files say."""
+    """``user``: as whom the unit runs. ``facts``: its properties; ``settings``: what its files say, nothing when it is
+    masked."""
 
     user: str
     facts: Facts
@@ -52,11 +53,12 @@ def find_place(ground: Ground) -> Place | None:
     if ground.config.settings.bus is Bus.USER or os.geteuid() != 0:
         return None
     facts = show([AGENT_UNIT], _PROPERTIES).get(AGENT_UNIT, {})
-    settings = parse_settings(cat(AGENT_UNIT)) if facts.get("LoadState", "not-found") != "not-found" else ()
+    state = facts.get("LoadState", "not-found")
+    settings = parse_settings(cat(AGENT_UNIT)) if state not in ("not-found", "masked") else ()
     directory = Path(configuration_directory(settings, str(DEFAULT_DIRECTORY)))
-    if not settings or not _is_same(directory, ground.directory):
+    if state == "not-found" or not _is_same(directory, ground.directory):
         return None
-    place = Place(dict(settings).get("User", "root"), facts, settings)
+    place = Place(dict(settings).get("User", "root" if settings else AGENT), facts, settings)
     is_another = ground.agent_pid and place.pid and ground.agent_pid != place.pid
     return None if is_another else place
 
