@@ -34,6 +34,13 @@ SHELLS = {
     "fish": ("fish --private", "true"),
 }
 ASK = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:3000/').status)"
+READ_PAGE = """
+import re
+from urllib.request import urlopen
+page = urlopen("http://127.0.0.1:8731/").read().decode()
+files = [urlopen(f"http://127.0.0.1:8731{address}") for address in re.findall('"(/static/[^"]+)"', page)]
+print(len(files), *{file.status for file in files})
+"""
 PRINTS_WHAT_IT_IS_GIVEN = '#!/bin/sh\necho "got <$*>"\n'
 
 
@@ -60,6 +67,12 @@ def test_lintian_has_nothing_to_say(
         options = ("--allow-root", "--fail-on=error,warning")
         done = box.run("lintian", *options, f"/root/{place}/{package.name}", timeout_s=120, check=False)
         assert (done.code, done.out) == (0, ""), done
+
+
+def test_the_page_has_its_style_script_and_icon(unpacked: Box, package: Path) -> None:
+    told = unpacked.run("dpkg", "--contents", f"/root/{package.name}").out
+    for name in ("page.css", "page.js", "icon.svg"):
+        assert f"/dropdeploy/report/page/{name}\n" in told
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -103,10 +116,13 @@ def test_pip_has_it_too(bookworm_workshop: Box) -> None:
     # With nothing of the package: init makes the agent's user and unit, too.
     box.run("rm", "-rf", "/etc/dropdeploy")
     box.run("dropdeploy", "init", "pipped", "--units", "python", "--port", "3000", timeout_s=120)
+    box.write("/etc/dropdeploy/dropdeploy.toml", 'listen = "127.0.0.1:8731"\n', mode=0o640, owner="root:dropdeploy")
+    box.run("systemctl", "restart", "dropdeploy.service")
     share = "/usr/local/lib/pipx/venvs/dropdeploy/share/dropdeploy"
     box.run("tar", "-czf", "/root/build.tar.gz", "-C", f"{share}/apps/python", "main.py")
     deployed = box.run("dropdeploy", "deploy", "pipped", "/root/build.tar.gz", check=False)
     assert deployed.code == 0, deployed
     assert box.run("python3", "-c", ASK).out == "200\n"
+    assert box.run("python3", "-c", READ_PAGE).out == "3 200\n"
     box.run("dropdeploy", "init", "pipped", "--undo")
     assert "dropdeploy.service" not in box.run("systemctl", "list-unit-files").out
