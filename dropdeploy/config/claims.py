@@ -54,7 +54,8 @@ def find_conflicts(claims: Iterable[Claim]) -> Iterator[tuple[Claim, str]]:
     claims = list(claims)
     first: dict[object, Claim] = {}
     for claim in claims:
-        other = first.setdefault(claim.thing, claim)
+        # As text, which is hashed at once: no unit's name begins with a slash.
+        other = first.setdefault(str(claim.thing) if isinstance(claim.thing, Path) else claim.thing, claim)
         if other is not claim:
             yield claim, _leading(claim) + f"also {other.owner} ({other.file}); each needs one of its own"
     directories = {str(claim.thing): claim for claim in first.values() if isinstance(claim.thing, Path)}

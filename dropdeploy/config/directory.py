@@ -123,10 +123,13 @@ def _read_text(path: str) -> SourceText | Mistake | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 return Mistake(path, "", "", "expected a regular file, but it is none")
-            with open(fd, "rb", closefd=False) as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+            if status.st_size > MAX_FILE_BYTES:
+                return Mistake(path, "", "", f"expected at most {MAX_FILE_BYTES} bytes")
+            with open(fd, "rb", buffering=0, closefd=False) as file:
+                content = file.readall()
         finally:
             os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
@@ -134,8 +137,6 @@ def _read_text(path: str) -> SourceText | Mistake | None:
         return Mistake(path, "", "", "cannot be read: it is a link that leads nowhere") if is_dangling else None
     except OSError as error:
         return Mistake(path, "", "", f"cannot be read: {_reason(error)}")
-    if len(content) > MAX_FILE_BYTES:
-        return Mistake(path, "", "", f"expected at most {MAX_FILE_BYTES} bytes")
     try:
         return SourceText(path, content.decode())
     except UnicodeDecodeError as error:

@@ -143,15 +143,14 @@ def _read_table(
     mistakes: list[Mistake] = []
     for key, value in found.items():
         path = (*outer, key)
-        name = _show_key(path)
         known = table.keys.get(key)
         if known is None:
-            mistakes.append(Mistake(file, name, _show(value), _unknown_message(table, key)))
+            mistakes.append(Mistake(file, _show_key(path), _show(value), _unknown_message(table, key)))
         elif isinstance(known, Key):
             result = known.read(value)
             if isinstance(result, Expected):
                 shown = "" if known.is_secret else _show(value)
-                mistakes.append(Mistake(file, name, shown, f"expected {result.text}"))
+                mistakes.append(Mistake(file, _show_key(path), shown, f"expected {result.text}"))
             else:
                 fields[known.fills] = result
         elif isinstance(value, Mapping):
@@ -160,8 +159,8 @@ def _read_table(
             if not wrong:
                 fields[known.fills] = known.make(**inner)
         else:
-            message = f"expected a table, [{name}], found {describe_type(value)}"
-            mistakes.append(Mistake(file, name, _show(value), message))
+            message = f"expected a table, [{_show_key(path)}], found {describe_type(value)}"
+            mistakes.append(Mistake(file, _show_key(path), _show(value), message))
     for key, expected in table.required:
         if key not in found:
             mistakes.append(Mistake(file, _show_key((*outer, key)), "", f"missing: expected {expected}"))

@@ -52,6 +52,7 @@ on_failure = "rollback"
 rate_limit = "30/1h"
 queue = "all"
 after = "delete"
+status_page = false
 settle = "2s"
 stall = "60s"
 [accept]
