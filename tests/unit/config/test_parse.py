@@ -164,6 +164,7 @@ def test_each_key_fills_its_field() -> None:
         rate_limit = "5/10min"
         queue = "latest"
         after = "keep"
+        status_page = true
         settle = "500ms"
         stall = 90
         [accept]
@@ -220,6 +221,7 @@ def test_each_key_fills_its_field() -> None:
                 RateLimit(5, 600.0),
                 "latest",
                 "keep",
+                True,
                 0.5,
                 90.0,
                 Accept("ready", "required", "required", Path("/etc/signers"), 1024**3, 3 * 1024**3, 10),
