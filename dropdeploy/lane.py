@@ -20,7 +20,7 @@ from dropdeploy.answers import Answers
 from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.recovery import Course, recover, take_up
-from dropdeploy.deploy.runner import Runner, unconfigured, way_of
+from dropdeploy.deploy.runner import GoingDownError, Runner, unconfigured, way_of
 from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _AFTER_TROUBLE_S = 5.0
 _REST_S = 1.0  # when the machine is short of something
+_UP = ("active", "activating", "reloading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Lane:
         self.app = app
         self._history = ports.history
         self._releases = ports.releases
+        self._units = ports.units
         self._drop = drop
         self._answers = answers
         self._desk = answers.desk
@@ -123,6 +125,8 @@ class Lane:
                     await self._recover()
                     needs_recovery = False
                 pause_s = await self._look()
+            except GoingDownError:
+                pause_s = _AFTER_TROUBLE_S
             except Exception:
                 extra = about(Kind.DEFECT, self.app.name)
                 logger.exception("%s: looking into %s failed", self.app.name, self.app.drop, extra=extra)
@@ -239,6 +243,13 @@ class Lane:
     async def _work_on(self, request: Upload | Marker, has_slot: bool) -> None:
         try:
             await self._deploy(request)
+        except GoingDownError as down:
+            extra = about(Kind.INTERRUPTED, self.app.name, upload=request.name)
+            told = (self.app.name, request.name, down)
+            logger.warning("%s: the machine is going down, %s is left for the next start (%s)", *told, extra=extra)
+            while await self._units.is_going_down():  # noqa: ASYNC110 (nobody tells when it does not, after all)
+                await asyncio.sleep(_AFTER_TROUBLE_S)
+            raise
         except Exception:
             extra = about(Kind.DEFECT, self.app.name, upload=request.name)
             logger.exception("%s: working on %s failed", self.app.name, request.name, extra=extra)
@@ -367,13 +378,22 @@ class Lane:
         extra = about(Kind.INTERRUPTED, self.app.name, state.id, action=state.action, upload=state.request.name)
         logger.warning("%s: %s: %s", self.app.name, what, recovery.course, extra=extra)
         if recovery.course is Course.CARRY_ON:
-            await self._finish(await self._runner.run(take_up(state, self._answers.now.live)))
+            taken_up = take_up(state, self._answers.now.live, is_up=await self._is_up(state.way))
+            await self._finish(await self._runner.run(taken_up))
             return
-        if state.phase is plan.Phase.TRIAL:
-            await self._runner.end_trial()
+        await self._runner.stop_beside(state)
         if recovery.discard:
             await self._releases.discard(recovery.discard)
         await self._history.ask(lambda history: history.forget(state.id))
+
+    async def _is_up(self, way: plan.Way) -> bool:
+        """Whether the app runs, or is on its way there, as far as can be told."""
+        if way is plan.Way.HANDOVER:
+            standing = await self._units.standing(self.app.unit)
+        else:
+            unit = await self._units.inspect(self.app.unit)
+            standing = unit if isinstance(unit, Fault) else (unit,)
+        return isinstance(standing, Fault) or any(unit.active_state in _UP for unit in standing)
 
 
 def _with_live(now: AppNow, state: plan.Deploy) -> AppNow:

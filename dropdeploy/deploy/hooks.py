@@ -27,6 +27,12 @@ async def run_hooks(units: Units, templates: tuple[str, ...], release: str, time
     return Good(detail=", ".join(templates))
 
 
+async def stop_hooks(units: Units, templates: tuple[str, ...], release: str) -> None:
+    """Stop those that an agent before this one, which was killed, has left running."""
+    for template in templates:
+        await units.stop(instance_of(template.replace("@.", "."), release))
+
+
 async def _find_fault(units: Units, unit: str, timeout_s: float) -> Fault | None:
     try:
         async with asyncio.timeout(timeout_s):

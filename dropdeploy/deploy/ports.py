@@ -75,6 +75,9 @@ class Units(Protocol):
     async def processes(self, unit: str) -> frozenset[Process]:
         """The unit's processes; none where it does not run, or whoever knows them cannot be asked."""
 
+    async def is_going_down(self) -> bool:
+        """The machine (or the user's session) is being shut down: that a unit stops now is nobody's fault."""
+
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Ids of the releases that processes of the unit, or of its instances ``unit@ID``, run from (their
         working directories and executables); what cannot be seen is left out."""

@@ -6,7 +6,9 @@ From the swap on the deploy carries on in the same phase, because each can be pe
 Where `app` does not lead where that phase takes it to lead (an intent could not be written on a full disk, or somebody
 has changed the link meanwhile), it carries on from the swap that makes it so. A handover carries on from its beginning,
 or that of its way back, whatever phase it was in: what ran beside each other may have ended since, or been replaced by
-a boot, and to start what runs already changes nothing.
+a boot, and to start what runs already changes nothing. Where nothing runs any more of what is to be healthy, or was
+(the machine was shut down meanwhile, and it is not started at boot), it is started first: that it does not run says
+nothing of the release, and a verdict must not say of it that it does.
 """
 
 from __future__ import annotations
@@ -60,16 +62,39 @@ _BEGINNINGS: Mapping[Phase, Phase] = {
 """Where a handover carries on."""
 
 
-def take_up(state: Deploy, live: str) -> Deploy:
-    """The state from which an interrupted deploy carries on, ``live`` being what `app` leads to."""
+_STARTS: Mapping[Phase, Phase] = {
+    Phase.HEALTH: Phase.RESTART,
+    Phase.BACK_HEALTH: Phase.BACK_RESTART,
+}
+"""The phases that ask what runs how it is, and the one that starts it."""
+
+_FIRST: Mapping[Way, tuple[Phase, Phase]] = {
+    Way.IN_PLACE: (Phase.RESTART, Phase.BACK_RESTART),
+    Way.HANDOVER: (Phase.START, Phase.BACK_START),
+}
+"""How a release is started, forth and back."""
+
+
+def take_up(state: Deploy, live: str, *, is_up: bool) -> Deploy:
+    """The state from which an interrupted deploy carries on. ``live`` is what `app` leads to; ``is_up``: the unit runs,
+    or is on its way there."""
     if state.way is Way.HANDOVER and state.phase in _BEGINNINGS:
         # What was seen of the health of what was live before is of no use where something else is live.
         healthy = state.is_live_healthy if live == state.live else None
         return replace(state, phase=_BEGINNINGS[state.phase], live=live, is_live_healthy=healthy, run=None)
     swap = _SWAPS.get(state.phase)
-    if swap is None or live == state.live or (swap is Phase.SWAP and Phase.SWAP not in state.route):
-        return state
-    return replace(state, phase=swap, run=None)
+    if swap is not None and live != state.live and (swap is not Phase.SWAP or Phase.SWAP in state.route):
+        return replace(state, phase=swap, run=None)
+    start = _start(state)
+    return state if start is None or is_up else replace(state, phase=start, run=None)
+
+
+def _start(state: Deploy) -> Phase | None:
+    """The phase that starts what this one takes to be running."""
+    if state.phase in (Phase.AFTER_LIVE, Phase.PRUNE) and state.has_restarted and state.is_live_healthy:
+        forth, back = _FIRST[state.way]
+        return forth if state.fault is None else back
+    return _STARTS.get(state.phase)
 
 
 def recover(state: Deploy) -> Recovery:

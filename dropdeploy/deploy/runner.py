@@ -17,7 +17,7 @@ from dropdeploy import record
 from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.handover import Handover
-from dropdeploy.deploy.hooks import run_hooks
+from dropdeploy.deploy.hooks import run_hooks, stop_hooks
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
     CANCELLABLE,
@@ -59,6 +59,30 @@ Tell = Callable[[Deploy, float | None], None]
 """Told the state at each phase's begin, and again with the percentage where that is known."""
 
 
+NEEDS_UNITS = frozenset(
+    {
+        Phase.HOOKS,
+        Phase.TRIAL,
+        Phase.START,
+        Phase.BESIDE,
+        Phase.RESTART,
+        Phase.WITHDRAW,
+        Phase.HEALTH,
+        Phase.AFTER_LIVE,
+        Phase.BACK_START,
+        Phase.BACK_RESTART,
+        Phase.BACK_WITHDRAW,
+        Phase.BACK_HEALTH,
+        Phase.OFF,
+    }
+)
+"""Phases that cannot succeed while systemd stops everything."""
+
+
+class GoingDownError(Exception):
+    """The machine is being shut down, so what just failed says nothing: the deploy is left as its last intent says."""
+
+
 class Runner:
     """Drives deploys of one app from their state to the verdict."""
 
@@ -84,18 +108,14 @@ class Runner:
             self._effect.cancel()
         return True
 
-    async def end_trial(self) -> None:
-        """Stop the trial that an agent before this one has left behind."""
-        if self.app.trial.unit:
-            await self._trial_of_app.clear()
-
     @property
     def can_be_interrupted(self) -> bool:
         """Nothing of the live release was touched yet: stopping now loses nothing."""
         return self._phase in BEFORE_SWAP or self._phase is Phase.DECIDED
 
     async def run(self, state: Deploy) -> Deploy:
-        """Perform until decided. Cancelling the task leaves the deploy as its last intent says, to be recovered."""
+        """Perform until decided. Cancelling the task leaves the deploy as its last intent says, to be recovered, and so
+        does GoingDownError."""
         self._is_cancel_wanted = False
         try:
             while state.phase is not Phase.DECIDED:
@@ -150,6 +170,8 @@ class Runner:
             self._effect = None
         seconds = time.monotonic() - began
         if isinstance(result, Bad):
+            if state.phase in NEEDS_UNITS and await self._ports.units.is_going_down():
+                raise GoingDownError(result.fault.message)
             return Failed(seconds, result.fault, result.learned)
         return Done(seconds, result.detail, result.learned)
 
@@ -222,6 +244,13 @@ class Runner:
         if isinstance(ended, Bad):  # it fails nothing, so its step is where it is told
             return Bad(replace(ended.fault, message=f"{ended.fault.message}; its log:\n{ended.fault.log}"))
         return ended
+
+    async def stop_beside(self, state: Deploy) -> None:
+        """Stop what an interrupted deploy may have left running beside the app, before its release goes."""
+        if state.phase is Phase.TRIAL and self.app.trial.unit:
+            await self._trial_of_app.clear()
+        if state.phase is Phase.HOOKS:
+            await stop_hooks(self._ports.units, self.app.hooks.before_swap, state.release)
 
     async def _run_hooks(self, templates: tuple[str, ...], release: str) -> Good | Bad:
         return await run_hooks(self._ports.units, templates, release, self.app.hooks.timeout_s)

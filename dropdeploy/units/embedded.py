@@ -137,6 +137,10 @@ class EmbeddedUnits:
         group = service.sighting.state.main_pid
         return await asyncio.to_thread(lambda: look_at_processes(members_of_group(group)))
 
+    async def is_going_down(self) -> bool:
+        """No: the units end after the lanes, by the agent's own hand."""
+        return False
+
     async def running_releases(self, unit: str) -> frozenset[str]:
         """The release that the unit was started in, and those its main process moved to."""
         service = self._services.get(unit)

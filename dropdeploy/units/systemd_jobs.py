@@ -20,9 +20,11 @@ from dropdeploy.units import failure, journal
 from dropdeploy.units.handover_needs import find_unmet, parse_setting
 from dropdeploy.units.procfs import look_at_processes, releases_of_processes
 from dropdeploy.units.systemd_terms import (
+    MANAGER_PATH,
     METHODS,
     NO_SUCH_JOB,
     NO_SUCH_UNIT,
+    STOPPING,
     Look,
     Verb,
     judge_job,
@@ -158,6 +160,14 @@ class UnitsByJobs:
         except (BusAwayError, RefusedError):
             return frozenset()
         return await asyncio.to_thread(look_at_processes, [row[1] for row in rows])
+
+    async def is_going_down(self) -> bool:
+        """Whether systemd has begun to stop everything; a bus that is away says nothing."""
+        try:
+            manager = await self._bus.properties(MANAGER_PATH)
+        except (BusAwayError, RefusedError):
+            return False
+        return bool(manager.get("SystemState") == STOPPING)
 
     async def running_releases(self, unit: str) -> frozenset[str]:
         """Releases that processes of the unit and its instances run from; of instances also the one they name."""

@@ -23,6 +23,9 @@ METHODS: Final[Mapping[Verb, str]] = {
     "reset-failed": "ResetFailedUnit",
 }
 
+MANAGER_PATH: Final = "/org/freedesktop/systemd1"
+STOPPING: Final = "stopping"  # the Manager's SystemState while shutdown.target is active or has its job
+
 NO_SUCH_UNIT: Final = "org.freedesktop.systemd1.NoSuchUnit"
 NO_SUCH_JOB: Final = "org.freedesktop.systemd1.NoSuchJob"
 _MASKED: Final = "org.freedesktop.systemd1.UnitMasked"
@@ -67,6 +70,7 @@ PROPERTIES: Final = (
     "Type",
     "NonBlocking",
     "WorkingDirectory",
+    "SystemState",  # the Manager's
 )
 
 

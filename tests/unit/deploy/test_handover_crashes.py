@@ -247,7 +247,7 @@ class Agent:
 
     async def take_up(self) -> Deploy:
         """What the next start of the agent does."""
-        return await self.perform(take_up(record.load(Deploy, self.intent), self.machine.link))
+        return await self.perform(take_up(record.load(Deploy, self.intent), self.machine.link, is_up=True))
 
 
 OLD_UNIT = instance_of(PLAIN, OLD)

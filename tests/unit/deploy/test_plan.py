@@ -379,7 +379,7 @@ def test_an_interrupted_handover_begins_again_on_the_same_stretch_of_road(
         return
     for state in walk(action, on_failure, without, way, previous):
         for live in {state.live, state.release, state.back_to} - {""}:
-            taken_up = take_up(state, live)
+            taken_up = take_up(state, live, is_up=True)
             if state.phase in FROM_START_ON:
                 assert (taken_up.phase, taken_up.live, taken_up.run) == (Phase.START, live, None)
             elif state.phase in ON_THE_WAY_BACK:
@@ -432,3 +432,26 @@ def test_a_handover_that_was_refused_has_started_nothing(code: ErrorCode, previo
 def test_the_way_back_is_told_in_the_steps() -> None:
     names = [step.name for step in decide(drive(start(without=OPTIONAL), Phase.HEALTH), NOW).steps]
     assert names == ["preflight", "extract", "link", "swap", "restart", "health", "swap", "restart", "health", "prune"]
+
+
+@pytest.mark.parametrize(
+    ("way", "failing", "interrupted", "carries_on"),
+    [
+        (Way.IN_PLACE, (), Phase.HEALTH, Phase.RESTART),
+        (Way.IN_PLACE, (), Phase.PRUNE, Phase.RESTART),
+        (Way.IN_PLACE, (Phase.HEALTH,), Phase.BACK_HEALTH, Phase.BACK_RESTART),
+        (Way.IN_PLACE, (Phase.HEALTH,), Phase.PRUNE, Phase.BACK_RESTART),
+        (Way.IN_PLACE, (Phase.TRIAL,), Phase.PRUNE, Phase.PRUNE),
+        (Way.HANDOVER, (), Phase.PRUNE, Phase.START),
+        (Way.HANDOVER, (Phase.HEALTH,), Phase.PRUNE, Phase.BACK_START),
+    ],
+)
+def test_what_does_not_run_any_more_is_started_before_it_is_judged(
+    way: Way, failing: tuple[Phase, ...], interrupted: Phase, carries_on: Phase
+) -> None:
+    state = start(way=way)
+    while state.phase is not interrupted:
+        done, failed, _ = events(state, OLD)
+        state = advance(state, failed if state.phase in failing else done)
+    assert take_up(state, state.live, is_up=False).phase is carries_on
+    assert take_up(state, state.live, is_up=True).phase in (interrupted, carries_on)

@@ -117,6 +117,9 @@ class UnitsContract:
         assert up(await bench.units.stop("idle.service")).active_state == "inactive"
         assert up(await bench.units.stop("nowhere.service")).load_state == "not-found"
 
+    async def test_the_machine_stays_up(self, bench: Bench) -> None:
+        assert not await bench.units.is_going_down()
+
     async def test_each_restart_is_a_new_invocation(self, bench: Bench) -> None:
         await bench.define("app.service", *SERVE)
         ids = [up(await bench.units.restart("app.service")).invocation_id for _ in range(3)]

@@ -173,6 +173,14 @@ async def test_no_bus(bus: ScriptedBus) -> None:
     assert await bus.units.running_releases("app.service") == frozenset()
 
 
+async def test_the_machine_goes_down(bus: ScriptedBus) -> None:
+    assert not await bus.units.is_going_down()
+    bus.now |= {"SystemState": "stopping"}
+    assert await bus.units.is_going_down()
+    bus.is_away = True
+    assert not await bus.units.is_going_down(), "that the bus is away says nothing of the machine"
+
+
 async def test_a_failure_while_the_signals_are_lost(bus: ScriptedBus) -> None:
     since = UnitState("app.service")
     watch = asyncio.create_task(bus.units.await_failure(since))
