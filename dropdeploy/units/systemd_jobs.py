@@ -25,6 +25,8 @@ from dropdeploy.units.systemd_terms import (
     NO_SUCH_JOB,
     NO_SUCH_UNIT,
     STOPPING,
+    TRIGGER_LIMIT_HIT,
+    TRIGGER_LIMIT_S,
     Look,
     Verb,
     judge_job,
@@ -258,12 +260,20 @@ class UnitsByJobs:
     async def _revive_sockets(self, service: Look) -> Fault | None:
         """A crash-looping service takes its socket units down with it; they start only while it does not run."""
         for socket in service.sockets:
-            if (await self._look(socket)).state.active_state != "failed":
+            now = (await self._look(socket)).state
+            if now.active_state != "failed":
                 continue
             if service.state.active_state not in ("inactive", "failed"):
                 stopped = await self._act("stop", service.state.unit)
                 if isinstance(stopped, Fault):
                     return stopped
+            if now.result == TRIGGER_LIMIT_HIT and socket in service.wants:
+                # Somebody knocks who is not served yet. Were the socket started by itself he would trigger, in an
+                # instant, whatever else the socket is for, up to the limit again; while the service's own start is
+                # pending, which brings the socket with it, he triggers nothing.
+                await asyncio.sleep(TRIGGER_LIMIT_S)
+                await self._reset_start_limit(socket)
+                continue
             started = await self._act("start", socket)
             if isinstance(started, Fault):
                 return started

@@ -41,6 +41,9 @@ _AWAY: Final = ("NoReply", "Disconnected", "ServiceUnknown", "NameHasNoOwner", "
 _CLD: Final = {1: "exited", 2: "killed", 3: "dumped"}  # waitid(2), si_code
 _INFINITY: Final = 2**64 - 1
 
+TRIGGER_LIMIT_HIT: Final = "trigger-limit-hit"
+TRIGGER_LIMIT_S: Final = 2.1  # systemd.socket(5), TriggerLimitIntervalSec=, and a little
+
 JOB_SLACK_S: Final = 30.0
 JOB_AT_LEAST_S: Final = 600.0
 JOB_AT_MOST_S: Final = 86_400.0  # TimeoutStartSec=infinity (Type=oneshot): whoever waits has a bound of their own
@@ -53,6 +56,7 @@ PROPERTIES: Final = (
     "InvocationID",
     "Job",
     "TriggeredBy",
+    "Wants",
     "ConditionResult",
     "ConditionTimestampMonotonic",
     "NRestarts",
@@ -78,7 +82,8 @@ PROPERTIES: Final = (
 class Look:
     """One atomic look at a unit: what the port tells, and what only the way to systemd needs.
 
-    ``sockets`` are the socket units that trigger it; ``job_timeout_s`` bounds the wait for any one job of it.
+    ``sockets`` are the socket units that trigger it, ``wants`` what its start brings with it; ``job_timeout_s`` bounds
+    the wait for any one job of it.
     """
 
     sighting: Sighting
@@ -86,6 +91,7 @@ class Look:
     load_error: str
     job_timeout_s: float
     sockets: tuple[str, ...]
+    wants: frozenset[str]
     is_condition_met: bool
 
     @property
@@ -114,6 +120,7 @@ def parse_look(unit: str, path: str, properties: Mapping[str, Any]) -> Look:
         load_error=load_error,
         job_timeout_s=_job_timeout_s(properties),
         sockets=tuple(name for name in properties["TriggeredBy"] if name.endswith(".socket")),
+        wants=frozenset(properties.get("Wants", ())),
         # False also of a unit that was forgotten since, and of one that was never started.
         is_condition_met=properties["ConditionResult"] or not properties["ConditionTimestampMonotonic"],
     )

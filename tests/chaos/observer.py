@@ -230,12 +230,10 @@ class Observer:
         return answer
 
     def keep_asking(self) -> None:
-        """One request after the other, from the first healthy release on: who asks before that brings the socket down
-        (contrib/apps/app.socket.in)."""
+        """One request after the other, before there is anything to answer too."""
         with contextlib.suppress(GoneError):
             while not self.is_over.is_set():
-                if self.seen.healthy:
-                    self.ask()
+                self.ask()
                 self.is_over.wait(ASK_PAUSE_S)
 
     # --- when nothing is under way ----------------------------------------------------------------------------

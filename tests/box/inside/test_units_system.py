@@ -186,6 +186,28 @@ async def test_a_crash_loop_took_the_socket_down_too(bench: SystemdBench, tmp_pa
     assert up(await bench.units.inspect("app.socket")).active_state == "active"
 
 
+async def test_a_socket_that_failed_because_somebody_knocks_before_the_first_release(
+    bench: SystemdBench, tmp_path: Path
+) -> None:
+    bench.write("app.socket", f"[Socket]\nListenStream={tmp_path}/app.sock\n")
+    bench.write("app.service", "[Unit]\nConditionPathExists=/nowhere\n[Service]\nExecStart=/bin/sleep 1000\n")
+    boot = "/bin/sh -c 'sleep 0.3; systemd-notify --ready; exec sleep 1000'"
+    bench.write("app@.service", f"[Service]\nType=notify\nNotifyAccess=all\nSockets=app.socket\nExecStart={boot}\n")
+    assert up(await bench.units.start("app.socket")).active_state == "active"
+    knock = "import socket, sys\nwhile True:\n    try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+    knock += "    except OSError: pass"
+    with subprocess.Popen([sys.executable, "-c", knock, f"{tmp_path}/app.sock"]) as visitor:
+        try:
+            await seen(bench, "app.socket", "failed")
+            instance = f"app@{RELEASE}.service"
+            assert up(await bench.units.start(instance)).is_running
+            assert up(await bench.units.inspect("app.socket")).active_state == "active"
+        finally:
+            visitor.kill()
+            await bench.units.stop("app.socket")
+            await bench.units.stop(instance)
+
+
 async def test_instances_name_the_release_that_they_run(bench: SystemdBench) -> None:
     bench.write("app@.service", "[Service]\nExecStart=/bin/sleep 1000\n")
     await bench.define("app.service", *SERVE)
