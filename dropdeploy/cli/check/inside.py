@@ -10,7 +10,14 @@ from dropdeploy.cli.check.findings import Finding, denied
 from dropdeploy.cli.check.ground import Ground, own_name
 from dropdeploy.config.directory import read_config
 
-MACHINE_CHECKS = (state.check_state, reach.check_bus, reach.check_journal, reach.check_listen, inotify.check_inotify)
+MACHINE_CHECKS = (
+    state.check_state,
+    reach.check_bus,
+    reach.check_journal,
+    reach.check_listen,
+    keys.check_token,
+    inotify.check_inotify,
+)
 APP_CHECKS = (
     paths.check_root,
     paths.check_link,

@@ -1,4 +1,4 @@
-"""Files with keys: who may sign builds, and what webhooks are signed with. Read as the agent."""
+"""Files with keys: who may sign builds, who may read the page, and what webhooks are signed with. Read as the agent."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ def check_signers(app: App, ground: Ground) -> Iterator[Finding]:
     for number, line in given:
         if (fault := _fault_of(line)) is not None:
             yield wrong(app.name, f"{signers}, line {number}: {fault}", f"`sed -i {number}d {signers}`, or {_MANUAL}")
+
+
+def check_token(ground: Ground) -> Iterator[Finding]:
+    """The agent does not start without the token that opens its page."""
+    file = ground.config.settings.listen_token_file
+    if file is None or os.access(file, os.R_OK):
+        return  # what it holds is the configuration's own check
+    agent = own_name()
+    if file.exists():
+        yield denied("listen", f"{file} cannot be read by {agent}", f"`chown root:{agent} {file} && chmod 0640 {file}`")
+    elif ground.is_in_its_place:
+        yield wrong("listen", f"{file} is not there, or hidden from the agent", f"have it below {ground.directory}")
 
 
 def check_notify(app: App, ground: Ground) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.cli.check.ground import Ground
-from dropdeploy.cli.check.keys import check_notify, check_signers
+from dropdeploy.cli.check.keys import check_notify, check_signers, check_token
 from dropdeploy.cli.configured import Agent
 from dropdeploy.model import Accept, App, Config, Notify, Settings
 
@@ -62,3 +62,17 @@ def test_the_key_of_a_webhook(tmp_path: Path) -> None:
     assert finding.what == f"there is no {tmp_path}/key"
     (tmp_path / "key").write_text("x")
     assert list(check_notify(app, ground)) == []
+
+
+def test_the_agent_must_read_the_token_of_its_page(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+
+    def found(*, is_in_its_place: bool) -> list[str]:
+        config = Config(Settings(listen_token_file=token), ())
+        ground = Ground(config, tmp_path, Agent.STOPPED, 0, is_in_its_place=is_in_its_place)
+        return [finding.what for finding in check_token(ground)]
+
+    assert found(is_in_its_place=True) == [f"{token} is not there, or hidden from the agent"]
+    assert found(is_in_its_place=False) == []  # told already
+    token.touch()
+    assert found(is_in_its_place=True) == []
