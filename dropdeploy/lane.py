@@ -146,6 +146,8 @@ class Lane:
             logger.info("%s: %s is left for the next start", self.app.name, work.request.name, extra=extra)
             work.task.cancel()
             await asyncio.wait((work.task,))
+        if work is not None and not work.task.cancelled():
+            work.task.exception()  # it has been told of
         await self._desk.close()
 
     async def _pause(self, pause_s: float | None) -> None:
@@ -247,7 +249,8 @@ class Lane:
             extra = about(Kind.INTERRUPTED, self.app.name, upload=request.name)
             told = (self.app.name, request.name, down)
             logger.warning("%s: the machine is going down, %s is left for the next start (%s)", *told, extra=extra)
-            while await self._units.is_going_down():  # noqa: ASYNC110 (nobody tells when it does not, after all)
+            # Whoever closes the lane waits for this, and the machine for him.
+            while not self._is_closing and await self._units.is_going_down():  # noqa: ASYNC110 (nobody tells otherwise)
                 await asyncio.sleep(_AFTER_TROUBLE_S)
             raise
         except Exception:

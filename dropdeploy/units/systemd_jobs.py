@@ -24,6 +24,7 @@ from dropdeploy.units.systemd_terms import (
     METHODS,
     NO_SUCH_JOB,
     NO_SUCH_UNIT,
+    SHUTTING_DOWN,
     STOPPING,
     TRIGGER_LIMIT_HIT,
     TRIGGER_LIMIT_S,
@@ -167,7 +168,9 @@ class UnitsByJobs:
         """Whether systemd has begun to stop everything; a bus that is away says nothing."""
         try:
             manager = await self._bus.properties(MANAGER_PATH)
-        except (BusAwayError, RefusedError):
+        except RefusedError as refusal:
+            return refusal.name == SHUTTING_DOWN
+        except BusAwayError:
             return False
         return bool(manager.get("SystemState") == STOPPING)
 

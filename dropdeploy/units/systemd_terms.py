@@ -27,6 +27,7 @@ MANAGER_PATH: Final = "/org/freedesktop/systemd1"
 STOPPING: Final = "stopping"  # the Manager's SystemState while shutdown.target is active or has its job
 
 NO_SUCH_UNIT: Final = "org.freedesktop.systemd1.NoSuchUnit"
+SHUTTING_DOWN: Final = "org.freedesktop.systemd1.ShuttingDown"  # for systemd, which has left the bus by then
 NO_SUCH_JOB: Final = "org.freedesktop.systemd1.NoSuchJob"
 _MASKED: Final = "org.freedesktop.systemd1.UnitMasked"
 _INVALID: Final = "org.freedesktop.DBus.Error.InvalidArgs"

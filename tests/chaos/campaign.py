@@ -290,7 +290,7 @@ def short(campaign: Campaign) -> None:
     campaign.cut_at_points(plugs(campaign.strategy))
     campaign.die_at_points(campaign.random.sample(passed_by(campaign.strategy), 5))
     campaign.disturb_at_random(4, reboots=False)
-    campaign.request("good", campaign.power_cut)
+    campaign.request("good", campaign.shutdown)
 
 
 def long(campaign: Campaign, deploys: int) -> None:

@@ -55,6 +55,7 @@ class ScriptedBus:
         self.on_verb: Callable[[], None] = lambda: None
         self.has_job = False
         self.is_away = False
+        self.refusal = ""
         self.watches: list[ScriptedWatch] = []
 
     async def call(self, method: str, *arguments: Any) -> Any:
@@ -80,6 +81,8 @@ class ScriptedBus:
         await asyncio.sleep(0)
         if self.is_away:
             raise BusAwayError("systemd does not answer on the bus")
+        if self.refusal:
+            raise RefusedError(self.refusal, "Refusing activation, D-Bus is shutting down.")
         return self.now
 
     def watch(self, path: str, changed: Callable[[Mapping[str, Any]], None]) -> ScriptedWatch:
@@ -177,6 +180,10 @@ async def test_the_machine_goes_down(bus: ScriptedBus) -> None:
     assert not await bus.units.is_going_down()
     bus.now |= {"SystemState": "stopping"}
     assert await bus.units.is_going_down()
+    bus.refusal = "org.freedesktop.systemd1.ShuttingDown"
+    assert await bus.units.is_going_down(), "it has left the bus already"
+    bus.refusal = "org.freedesktop.DBus.Error.AccessDenied"
+    assert not await bus.units.is_going_down()
     bus.is_away = True
     assert not await bus.units.is_going_down(), "that the bus is away says nothing of the machine"
 
