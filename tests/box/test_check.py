@@ -76,7 +76,9 @@ HOOK = (
 )
 HOOK_GONE = f"{APP_FILE_BACK} && rm {UNITS}/hook@.service && systemctl daemon-reload"
 READ_AGAIN = "systemctl daemon-reload"
-AGENT_UNIT_BACK = f"mv /usr/lib/systemd/system/dropdeploy.service {UNITS}/ && {READ_AGAIN}"
+AGENT_UNIT_BACK = (
+    f"mv /usr/lib/systemd/system/dropdeploy.service {UNITS}/ && {READ_AGAIN} && systemctl enable --quiet dropdeploy"
+)
 SERVICE_DROP_IN = f"{UNITS}/shop.service.d/broken.conf"
 SERVICE_DROP_IN_GONE = f"rm -r {UNITS}/shop.service.d && systemctl daemon-reload"
 
