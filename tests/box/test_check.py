@@ -283,6 +283,7 @@ CASES = [
         "FAIL shop a handover needs NonBlocking=yes in shop.service",
         f"{SERVICE_DROP_IN_GONE} && {APP_FILE_BACK}",
         2,
+        also="polkit",
     ),
     # --- health, signatures, notices
     Broken(

@@ -66,7 +66,7 @@ def check_unit(ground: Ground, place: Place | None) -> Iterator[Finding]:
         yield denied("agent", f"{AGENT_UNIT} cannot be loaded ({place.facts['LoadError'] or state})", mend)
     elif place.facts["UnitFileState"] == "disabled":
         yield poor("agent", f"{AGENT_UNIT} does not start with the machine", f"`systemctl enable {AGENT_UNIT}`")
-    if place.facts["NeedDaemonReload"] == "yes":
+    if state == "loaded" and place.facts["NeedDaemonReload"] == "yes":
         mend = f"`systemctl daemon-reload && systemctl restart {AGENT_UNIT}`"
         yield poor("agent", f"systemd has not read {AGENT_UNIT} since it was changed", mend)
 
