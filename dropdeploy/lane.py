@@ -252,7 +252,8 @@ class Lane:
             # Whoever closes the lane waits for this, and the machine for him.
             while not self._is_closing and await self._units.is_going_down():  # noqa: ASYNC110 (nobody tells otherwise)
                 await asyncio.sleep(_AFTER_TROUBLE_S)
-            raise
+            if not self._is_closing:
+                raise  # it does not go down after all, and the deploy is taken up
         except Exception:
             extra = about(Kind.DEFECT, self.app.name, upload=request.name)
             logger.exception("%s: working on %s failed", self.app.name, request.name, extra=extra)

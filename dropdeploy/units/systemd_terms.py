@@ -182,6 +182,13 @@ def refused(error: str, text: str, *, verb: Verb, unit: str, user: str) -> Fault
             "a polkit rule must allow the action org.freedesktop.systemd1.manage-units "
             f'for user "{user}", unit "{unit}" and verb "{verb}"',
         )
+    if "polkit" in text and unit not in text:
+        # systemd passes on what became of asking polkit, such as UnitMasked: that is not about this unit.
+        return Fault(
+            ErrorCode.NOT_AUTHORISED,
+            f"the agent (user {user}) may not {verb} {unit}, as polkit could not be asked: {text.removesuffix('.')}",
+            "polkit has to run: see `systemctl status polkit.service`",
+        )
     if error == NO_SUCH_UNIT:
         return failure.not_found(unit, "create the unit (and run systemctl daemon-reload), or correct `unit`")
     if error == _INVALID:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dropdeploy import record
 from dropdeploy.deploy.plan import Phase
-from dropdeploy.history import History, _prepare
+from dropdeploy.history import History, _Asked, _prepare
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
 from dropdeploy.model import (
     App,
@@ -93,7 +94,7 @@ class World:
 
     def __init__(self, machine: Machine, fails: Mapping[str, Phase | None], told: Callable[[Machine], None]) -> None:
         self.machine = machine
-        self.fails = fails  # by build: the phase in which it fails
+        self.fails = fails  # by build (an upload's name, or its name and inode): the phase in which it fails
         self._told = told
         self.is_over = False
         self.history = MemoryHistory(machine.history)
@@ -158,6 +159,11 @@ class MemoryHistory(History):
         if count != len(self._verdicts):
             self._verdicts = self.outcomes()[::-1]
         return self._verdicts
+
+    def given(self) -> list[tuple[str, Upload | Marker]]:
+        """The status of each verdict, and what it answers."""
+        rows = self._db.execute("SELECT status, request FROM deploys WHERE status IS NOT NULL")
+        return [(status, record.load(_Asked, asked).request) for status, asked in rows]
 
     def rows(self) -> list[tuple[Any, ...]]:
         """All that is in it, but for the clock's part."""
@@ -416,9 +422,11 @@ class ModelHeld:
     def __init__(self, world: World, upload: Upload) -> None:
         self._world = world
         self._upload = upload
-        if upload.name not in _BUILDS:
-            _BUILDS.append(upload.name)
-        self.source = Source(_BUILDS.index(upload.name), Format.TAR_GZ, 1)
+        version = f"{upload.name} {upload.version.inode}"
+        build = version if version in world.fails else upload.name
+        if build not in _BUILDS:
+            _BUILDS.append(build)
+        self.source = Source(_BUILDS.index(build), Format.TAR_GZ, 1)
 
     def is_unchanged(self) -> bool:
         return self._world.machine.files.get(self._upload.name) == self._upload.version

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,6 +193,8 @@ class Life:
         if self._broken is not None:
             raise self._broken
         assert self.loop.time() < ENDLESS_S
+        # A machine that goes down must not be held up.
+        assert not self.world.machine.is_going_down or self.loop.time() < self._killed_at - KILLED_AFTER_S + GRACE_S
         return self.world.machine
 
     def _is_over(self) -> bool:
@@ -204,6 +207,37 @@ class Life:
                 self._on_change(self)
         except AssertionError as broken:
             self._broken = broken
+
+    # --- or slice by slice ---
+
+    def begin(self) -> None:
+        """Start it; ``go_on`` has it do something."""
+        self._main = self.loop.create_task(self._run())
+
+    def go_on(self, is_over: Callable[[], bool]) -> None:
+        """Until then, or until there is nothing to do."""
+        self.loop.go_on(lambda: is_over() or self._is_over())
+
+    @property
+    def has_ended(self) -> bool:
+        return self._main.done()
+
+    def end(self) -> Machine:
+        """SIGKILL; returns the machine then."""
+        self.world.is_over = True
+        machine = self.world.machine
+
+        async def nothing() -> None:
+            pass
+
+        self.loop.run_until_quiet(nothing())
+        self.loop.close()
+        return machine
+
+    def check(self) -> None:
+        """Raises what did not hold since."""
+        if self._broken is not None:
+            raise self._broken
 
     async def _run(self) -> None:
         await self.lane.run()
@@ -225,19 +259,25 @@ class Fixed(datetime):
         return NOW
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[VirtualLoop], None]:
+def set_up_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's clock stands still, and a defect ends the test."""
     for module in (lane, answers, preflight):
         monkeypatch.setattr(module, "datetime", Fixed)
     log = logging.getLogger("dropdeploy")
     monkeypatch.setattr(log, "handlers", [_Defects(logging.ERROR)])
     monkeypatch.setattr(log, "propagate", False)
 
-    def set_clock(loop: VirtualLoop) -> None:
-        for module in (lane, gate, runner):
-            monkeypatch.setattr(module, "time", LoopTime(loop))
 
-    return set_clock
+def set_clock(monkeypatch: pytest.MonkeyPatch, loop: VirtualLoop) -> None:
+    """Spans are measured by this loop."""
+    for module in (lane, gate, runner):
+        monkeypatch.setattr(module, "time", LoopTime(loop))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[VirtualLoop], None]:
+    set_up_clock(monkeypatch)
+    return partial(set_clock, monkeypatch)
 
 
 class _Defects(logging.Handler):

@@ -57,6 +57,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if left:
                 self.run_until_complete(asyncio.wait(left))
 
+    def go_on(self, is_over: Callable[[], bool]) -> None:
+        """As ``run_until_quiet``, but everything stays as it is, to go on from there."""
+        self._jumping.is_over = is_over
+        self.run_forever()
+
     def _end(self, _: object) -> None:
         self.stop()
 

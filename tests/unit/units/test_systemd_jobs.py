@@ -11,7 +11,7 @@ import pytest
 from dropdeploy.model import ErrorCode, Fault, UnitState
 from dropdeploy.units import systemd_jobs
 from dropdeploy.units.systemd_jobs import BusAwayError, RefusedError, UnitsByJobs
-from dropdeploy.units.systemd_terms import NO_SUCH_JOB
+from dropdeploy.units.systemd_terms import NO_SUCH_JOB, refused
 from tests.unit.units.contract import at_most
 
 JOB = "/org/freedesktop/systemd1/job/17"
@@ -174,6 +174,18 @@ async def test_no_bus(bus: ScriptedBus) -> None:
         assert answer.code is code
         assert "systemd does not answer on the bus" in answer.message
     assert await bus.units.running_releases("app.service") == frozenset()
+
+
+def test_what_became_of_asking_polkit_is_not_taken_for_the_units_own() -> None:
+    error, text = "org.freedesktop.systemd1.UnitMasked", "Unit polkit.service is masked."
+    fault = refused(error, text, verb="restart", unit="app.service", user="dropdeploy")
+    assert fault.code is ErrorCode.NOT_AUTHORISED
+    assert fault.message == (
+        "the agent (user dropdeploy) may not restart app.service, as polkit could not be asked: "
+        "Unit polkit.service is masked"
+    )
+    own = refused(error, "Unit app.service is masked.", verb="restart", unit="app.service", user="dropdeploy")
+    assert own.code is ErrorCode.UNIT_MASKED
 
 
 async def test_the_machine_goes_down(bus: ScriptedBus) -> None:
