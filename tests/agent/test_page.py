@@ -181,11 +181,11 @@ def test_who_stops_reading_holds_nobody_up(world: World, agent_with_page: int) -
 
 def test_the_work_in_progress(world: World, port: int) -> None:
     world.start()
-    world.put("v1.tar.gz", build("v1", boot_s=2))
+    world.put("v1.tar.gz", build("v1", boot_s=10))
     working = wait_for("work", lambda: told(port, "/apps.json")["apps"][0].get("progress"))
     assert working["upload"] == "v1.tar.gz"
     wait_for("the health check", lambda: "health" in str(told(port, "/apps.json")["apps"][0].get("progress")))
     page = ask(port, f"/apps/myapp/deploys/{working['id']}")[2]
     assert "going on" in page
     assert "extract" in page
-    world.result("v1.tar.gz")
+    assert world.result("v1.tar.gz")["error"]["code"] == "health-timeout"

@@ -39,17 +39,18 @@ def test_what_is_seen_follows_a_deploy(street: Street, browser_window: Browser, 
     browser_window.wait_for("document.querySelector('#link').className === 'link live'")
     browser_window.ask("window.stays = document.querySelector('h1'); stays.focused = 1")
     street.upload("api", "api-42.tar.gz", build("42", boot_s=4), author="Grace Hopper")
-    browser_window.wait_for("document.querySelector('main progress')")
-    browser_window.wait_for("document.querySelector('.work')?.textContent.includes('health')")
+    # All at once, as it changes.
+    number, heading = browser_window.wait_for(
+        "((work) => work?.textContent.includes('health') && document.querySelector('main progress')"
+        " && [work.querySelector('a').pathname, document.querySelector('h1').textContent])"
+        "(document.querySelector('.work'))"
+    )
+    assert "not checked yet" in heading  # it is live, and booting
     assert axe.violations(browser_window, axe_script) == []
-    assert "not checked yet" in browser_window.ask(
-        "document.querySelector('h1').textContent"
-    )  # it is live, and booting
-    number = browser_window.ask("document.querySelector('.work a').pathname")
     browser_window.wait_for("!document.querySelector('main progress')")
     assert browser_window.wait_for("document.querySelector('#said').textContent").startswith("api: deployed: ")
-    row = f"document.querySelector('#deploys + .wide a[href=\"{number}\"]').closest('tr')"
-    assert "deployed" in browser_window.wait_for(f"{row}?.textContent")
+    row = f"document.querySelector('#deploys + .wide a[href=\"{number}\"]')?.closest('tr').textContent"
+    assert "deployed" in browser_window.wait_for(row)
     assert browser_window.ask("document.querySelector('h1') === stays")  # nothing was loaded anew
     browser_window.open(street.at(number))
     steps = browser_window.ask("[...document.querySelectorAll('.timeline .step')].map((step) => step.textContent)")
