@@ -57,6 +57,9 @@ async def _look_at_unit(app: App, directory: Path, units: Units) -> tuple[tuple[
             "give it a User= of its own"
         )
         wrong = (Mistake(file, "dedupe", "true", message),)
+    if app.strategy is Strategy.RELOAD and not unit.can_reload:
+        message = f"{app.unit} cannot be reloaded; give it an ExecReload=, or choose another"
+        return wrong, (Mistake(file, "strategy", '"reload"', message),)
     unmet = await units.unmet_for_handover(app.unit) if app.strategy is Strategy.HANDOVER else ()
     return wrong, tuple(Mistake(file, "strategy", '"handover"', f"{fault.message}; {fault.hint}") for fault in unmet)
 

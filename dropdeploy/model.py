@@ -439,7 +439,8 @@ class UnitState:
 
     ``invocation_id`` is 32 hex digits, empty while the unit has never run; ``restarts`` is NRestarts,
     ``main_pid`` 0 when there is none, ``result`` the service's Result ("success", "exit-code", …); ``user`` is its
-    User=, empty where it has none, "*" where it has one of its own (DynamicUser=).
+    User=, empty where it has none, "*" where it has one of its own (DynamicUser=). ``can_reload``: it has something
+    like an ExecReload=.
     """
 
     unit: str
@@ -451,6 +452,7 @@ class UnitState:
     main_pid: int = 0
     result: str = "success"
     user: str = ""
+    can_reload: bool = True
 
     @property
     def is_running(self) -> bool:

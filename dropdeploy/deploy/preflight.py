@@ -116,6 +116,12 @@ async def find_unit_fault(app: App, units: Units) -> Fault | None:
             f"the unit {app.unit} cannot be loaded by systemd ({unit.load_state}), so it cannot be restarted",
             f"the administrator must correct it: `systemd-analyze verify {app.unit}` names the mistake",
         )
+    if app.strategy is Strategy.RELOAD and not unit.can_reload:
+        return Fault(
+            ErrorCode.RESTART_FAILED,
+            f'the unit {app.unit} cannot be reloaded, which strategy = "reload" would do',
+            f"the administrator must give it an ExecReload=, or choose another `strategy` in {app.name}.toml",
+        )
     if app.strategy is Strategy.HANDOVER:
         return next(iter(await units.unmet_for_handover(app.unit)), None)
     return None

@@ -56,6 +56,7 @@ PROPERTIES: Final = (
     "SubState",
     "InvocationID",
     "Job",
+    "CanReload",
     "TriggeredBy",
     "Wants",
     "ConditionResult",
@@ -113,6 +114,7 @@ def parse_look(unit: str, path: str, properties: Mapping[str, Any]) -> Look:
         main_pid=properties.get("MainPID", 0),
         result=properties.get("Result", "success"),
         user="*" if properties.get("DynamicUser") else properties.get("User", ""),
+        can_reload=properties.get("CanReload", True),
     )
     _, load_error = properties["LoadError"]
     return Look(

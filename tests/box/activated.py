@@ -82,13 +82,17 @@ class Activated:
 
     # --- the uploader ---
 
-    def upload(self, version: str, *, without: str = "", **behaviour: object) -> dict[str, Any]:
-        """Upload a build, with rename as the last step; returns its result when that is there."""
+    def drop(self, version: str, *, without: str = "", **behaviour: object) -> str:
+        """Upload a build, with rename as the last step; returns the upload's name."""
         archive = self.checkout.pack("build.tar.gz", version, without=without, **behaviour)
         drop, name = self.box.path(self.site.drop), f"{version}.tar.gz"
         shutil.copy(self.box.path(archive), drop / ".uploading")
         drop.joinpath(".uploading").rename(drop / name)
-        return self.site.result(name, timeout_s=120)
+        return name
+
+    def upload(self, version: str, *, without: str = "", **behaviour: object) -> dict[str, Any]:
+        """The same; returns the upload's result when that is there."""
+        return self.site.result(self.drop(version, without=without, **behaviour), timeout_s=120)
 
     # --- from outside ---
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.box.activated import Activated, open_activated
 from tests.box.machine import wait_until
-from tests.box.server import Server
+from tests.box.server import AGENT_UNIT, Server
 
 # What the units of each strategy run, and for how long a stopping instance keeps connections that are idle.
 APPS = {"reload": ("flask", 5), "restart": ("express", 0.25)}
@@ -101,6 +101,16 @@ def test_a_reload_that_brings_the_server_down_is_taken_back(apps: dict[str, Acti
     assert app.ask()["version"] == "well"
 
 
+def test_a_unit_that_knows_no_reload_is_not_touched(own_server: Server, apps: dict[str, Activated]) -> None:
+    app = apps["reload"]
+    before = main_pid(app)
+    with changed(own_server, app, "[Service]\nExecReload=\n"):
+        rejected = app.upload("not-reloaded")
+    assert (rejected["status"], rejected["error"]["code"]) == ("rejected", "restart-failed")
+    assert "ExecReload=" in rejected["error"]["hint"]
+    assert main_pid(app) == before
+
+
 def test_a_restart_behind_a_socket_refuses_nobody(apps: dict[str, Activated]) -> None:
     app = apps["restart"]
     app.upload("v1")
@@ -132,7 +142,7 @@ def test_a_socket_that_a_crash_loop_took_down_is_there_again(own_server: Server,
 # Releases that are ill in one way each, and what is said of them on trial.
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "does-not-start": ({"needs": "DATABASE_URL"}, " failed; it is failed (result exit-code"),
-    "crashes-in-soak": ({"crash_after_s": 0.7}, ""),  # told by who notices first
+    "crashes-in-soak": ({"crash_after_s": 0.4}, ""),  # told by who notices first
     "hangs-on-sigterm": ({"hangs": True}, " was well, but did not end when it was told to (SIGTERM), and was killed"),
     "answers-500": ({"column": "price"}, ""),  # or is not there yet
     "never-gets-ready": ({"boot_s": 3600}, " did not say that it is ready within 2 s"),
@@ -152,7 +162,7 @@ def test_nobody_sees_a_broken_release_that_is_tried_first(
 ) -> None:
     app = apps[strategy]
     good = app.upload("before-the-trials")
-    trial = 'soak = "1s"\n' + TRIAL.format(strategy, timeout)
+    trial = 'soak = "600ms"\n' + TRIAL.format(strategy, timeout)
     with changed(own_server, app, "", more=trial), app.load() as seen:
         results = {kind: app.upload(kind, **BROKEN[kind][0]) for kind in kinds}
     assert seen.failures == {}
@@ -165,12 +175,27 @@ def test_nobody_sees_a_broken_release_that_is_tried_first(
     assert app.is_failed() == ""
 
 
-@pytest.mark.parametrize("strategy", APPS)
-def test_what_is_well_on_trial_goes_live(own_server: Server, apps: dict[str, Activated], strategy: str) -> None:
-    app = apps[strategy]
-    with changed(own_server, app, "", more=TRIAL.format(strategy, "30s")):
+def test_what_is_well_on_trial_goes_live(own_server: Server, apps: dict[str, Activated]) -> None:
+    app = apps["reload"]
+    with changed(own_server, app, "", more=TRIAL.format("reload", "30s")):
         result = app.upload("tried")
     assert result["status"] == "deployed"
     assert details(result, "trial") == [app.trial(result["release"])]
     assert app.ask()["version"] == "tried"
     assert app.box.unit(app.trial(result["release"]), "ActiveState")["ActiveState"] == "inactive"
+
+
+def test_nothing_is_left_of_a_trial_over_which_the_agent_was_killed(
+    own_server: Server, apps: dict[str, Activated]
+) -> None:
+    app = apps["restart"]
+    good = app.upload("before-the-kill")
+    with changed(own_server, app, "", more=TRIAL.format("restart", "4s")):
+        app.drop("never", boot_s=3600)
+        step = app.box.path(f"{app.site.drop}/never.tar.gz.deploying")
+        wait_until(lambda: step.exists() and 'step = "trial"' in step.read_text(), "the trial", 60)
+        app.box.run("systemctl", "kill", "--signal=KILL", AGENT_UNIT)
+        again = app.site.result("never.tar.gz", 120)  # by the agent that systemd has started instead
+    assert (again["status"], again["error"]["code"], again["live"]) == ("failed", "trial-failed", good["release"])
+    running = ("list-units", "--plain", "--no-legend", "--state=active,activating,deactivating")
+    assert app.box.run("systemctl", *running, "restart-trial@*").out == ""
