@@ -112,7 +112,7 @@ THE_DROP_DIRECTORY = {
     "Where leases cannot be had it must have been unchanged for settle": (
         f"{JUDGE}where_the_kernel_cannot_be_asked_it_settles",
         "box/test_obstacles.py::test_an_upload_that_the_agent_may_not_read_and_a_journal",
-        "unit/cli/test_check_lease.py::test_which_proof_is_in_use",
+        "unit/cli/check/test_drop.py::test_which_proof_is_in_use",
     ),
     "A compressed stream ends with its checked trailer exactly at end of file": (
         f"{WHOLE}cut_at_every_byte_it_waits_for_more",
