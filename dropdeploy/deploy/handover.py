@@ -17,7 +17,7 @@ from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.plan import Deploy, Started
 from dropdeploy.deploy.standing import choose_keeper, is_same_run, is_up
-from dropdeploy.model import App, ErrorCode, Fault, HealthCheck, HealthReport, UnitState
+from dropdeploy.model import Action, App, ErrorCode, Fault, HealthCheck, HealthReport, UnitState
 
 BESIDE_SUCCESSES = 8
 """So many good answers in a row, where either may answer: half a second, and a new one that is ill is rarely missed."""
@@ -46,8 +46,8 @@ class Handover:
         is_up_already = any(is_up(each) for each in standing if each.unit == state.unit)
         is_old_well = await self._is_old_well(state, others, is_up_already=is_up_already)
         self._cursor = await self._units.log_cursor(state.unit)
-        # A restart may have to renew a unit that ran before; what is not in that run any more was renewed by us.
-        has_to_renew = any(
+        # Where both ran already, a restart renews one of them; what is not in that run any more was renewed by us.
+        has_to_renew = state.action is Action.RESTART and any(
             is_same_run(now, then) for now in standing for then in state.before if now.unit == state.unit
         )
         try:

@@ -250,7 +250,7 @@ class Agent:
         return await self.perform(take_up(record.load(Deploy, self.intent), self.machine.link, is_up=True))
 
 
-OLD_UNIT = instance_of(PLAIN, OLD)
+OLD_UNIT, NEW_UNIT = instance_of(PLAIN, OLD), instance_of(PLAIN, NEW)
 BEFORE = {"plain": (PLAIN,), "instance": (OLD_UNIT,), "both": (PLAIN, OLD_UNIT), "nothing": ()}
 KINDS = ("well", "does not start", "never gets ready", "answers badly", "crashes")
 
@@ -349,9 +349,30 @@ async def test_killed_at_each_step(story: Story) -> None:
         assert step > 5
 
 
-# --- the agent's start, when nothing was being deployed ---
+async def test_back_to_a_release_that_runs_by_other_hands_stops_nothing_else_first() -> None:
+    machine = Machine(OLD, {}, is_polite=False)
+    await machine.start(NEW_UNIT)
+    machine.must_answer = True
+    request = REQUESTS[Action.ROLLBACK]
+    begun = begin(id=1, app="shop", request=request, started=NOW, without=OPTIONAL, way=Way.HANDOVER)
+    state = await Agent(machine).perform(begun)
+    assert (status_of(state), machine.link, machine.up()) == (Status.DEPLOYED, NEW, [NEW_UNIT])
+    assert machine.starts == 1
 
-NEW_UNIT = instance_of(PLAIN, NEW)
+
+async def test_a_restart_where_both_run_renews_one() -> None:
+    machine = Machine(OLD, {}, is_polite=False)
+    for unit in (PLAIN, OLD_UNIT):
+        await machine.start(unit)
+    machine.must_answer = True
+    request = REQUESTS[Action.RESTART]
+    begun = begin(id=1, app="shop", request=request, started=NOW, without=OPTIONAL, way=Way.HANDOVER)
+    state = await Agent(machine).perform(begun)
+    assert (status_of(state), machine.up()) == (Status.DEPLOYED, [PLAIN])
+    assert machine.starts == 3
+
+
+# --- the agent's start, when nothing was being deployed ---
 
 
 @pytest.mark.parametrize(
