@@ -287,6 +287,23 @@ def test_instances_and_links_of_other_hands_are_put_right(shop: Shop) -> None:
     assert shop.app.is_failed() == ""
 
 
+def test_another_strategy_takes_over_from_an_instance(shop: Shop, own_server: Server) -> None:
+    live = shop.live()
+    if shop.running() == ["shop.service"]:
+        assert shop.mark("restart")["status"] == "deployed"
+    shop.is_served_by(shop.app.instance(live), live)
+    config = shop.box.path("/etc/dropdeploy/apps.d/shop.toml")
+    with shop.app.load() as seen:
+        config.write_text(config.read_text().replace('"handover"', '"restart"'))
+        own_server.agent("reload")
+        wait_until(lambda: shop.running() == ["shop.service"], "the plain service to take over", 30)
+        config.write_text(config.read_text().replace('"restart"', '"handover"'))
+        own_server.agent("reload")
+        assert shop.mark("restart")["status"] == "deployed"
+    assert lost(seen) == NOTHING
+    shop.is_served_by(shop.app.instance(live), live)
+
+
 @pytest.mark.parametrize("moment", ["the new one boots", "the old one drains"])
 def test_a_machine_that_goes_down_meanwhile_comes_back_with_one_release(shop: Shop, moment: str) -> None:
     live, old = shop.live(), shop.running()[0]
