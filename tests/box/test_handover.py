@@ -244,7 +244,7 @@ def kill_agent(shop: Shop) -> None:
 
 
 MOMENTS: dict[str, dict[str, object]] = {
-    "activating": {"boot_s": 3},
+    "activating": {"boot_s": 1.5},
     "ill": {"column": "price"},
     "draining": {},
 }
