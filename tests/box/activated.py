@@ -86,6 +86,8 @@ class Activated:
         """Upload a build, with rename as the last step; returns the upload's name."""
         archive = self.checkout.pack("build.tar.gz", version, without=without, **behaviour)
         drop, name = self.box.path(self.site.drop), f"{version}.tar.gz"
+        # The agent takes the one of an earlier upload away, but whoever waits for this one may be faster.
+        drop.joinpath(f"{name}.result.toml").unlink(missing_ok=True)
         shutil.copy(self.box.path(archive), drop / ".uploading")
         drop.joinpath(".uploading").rename(drop / name)
         return name
