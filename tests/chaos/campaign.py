@@ -197,7 +197,11 @@ class Campaign:
     def shutdown(self, name: str) -> bool:
         """The machine is switched off in order."""
         time.sleep(self.random.uniform(0, 0.9))
-        self.machine.shut_down()
+        try:
+            self.machine.shut_down()
+        except TimeoutError as error:
+            self.report.violations.append(str(error))
+            raise
         self.report.reboots["shutdowns"] += 1
         return True
 

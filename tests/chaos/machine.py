@@ -184,8 +184,11 @@ class Machine:
         self._again()
 
     def shut_down(self) -> None:
-        """Down in an orderly way, and up again."""
-        self.box.shut_down()
+        """Down in an orderly way, and up again. Raises TimeoutError when it does not go down."""
+        try:
+            self.box.shut_down()
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"the machine does not go down within {error.timeout:g} s") from error
         self._again()
 
     def _again(self) -> None:
