@@ -115,6 +115,7 @@ class Room:
         name = kind if kind == "rollback" else f"b{self.number}-{kind}.tar.gz"
         result = self.world.drop / f"{name}.result.toml"
         result.unlink(missing_ok=True)
+        self.told.pop(name, None)
         os.sync()
         self.world.put(name, b"" if kind == "rollback" else self._build(kind))
         waiting, at_random = set(moments), moments.count("random")
@@ -128,7 +129,6 @@ class Room:
                 self.cut("random", is_working=True)
             time.sleep(0.001)
         told = tomllib.loads(result.read_text())
-        self.told.pop(name, None)
         self.told[name] = {"id": told["id"], "status": told["status"], "live": told["live"]}
         if "verdict" in waiting:
             self.cut("verdict", is_working=False)
