@@ -169,10 +169,18 @@ def start(runner: Runner, command: list[str], environment: dict[str, str]) -> Ca
 
 
 def used_s() -> float:
-    """Processor time of everything in the box, and of what was started here, which is in no cgroup of the box."""
+    """Processor time of everything in the box, without what it takes to watch."""
     stat = dict(line.split() for line in Path("/sys/fs/cgroup/cpu.stat").read_text().splitlines())
-    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return int(stat["usage_usec"]) / 1e6 + ours.ru_utime + ours.ru_stime
+    ours = resource.getrusage(resource.RUSAGE_SELF)
+    return int(stat["usage_usec"]) / 1e6 - ours.ru_utime - ours.ru_stime
+
+
+def settle_in() -> None:
+    """Whoever is let into the box by nsenter(1) is in none of its cgroups: what is started here is to compete on the
+    same terms as the box's services."""
+    cgroup = Path("/sys/fs/cgroup/system.slice/contest")
+    cgroup.mkdir(exist_ok=True)
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def race(way: str, runners: list[Runner]) -> dict[str, object]:
@@ -223,6 +231,7 @@ def tidy(way: str, runners: list[Runner]) -> None:
 
 def main() -> None:
     TOLD.mkdir(exist_ok=True)
+    settle_in()
     for line in sys.stdin:
         told = json.loads(line)
         runners = [Runner(**runner) for runner in told["runners"]]
