@@ -16,9 +16,10 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 # A callback that computes for so long is to blame for it. One that stands still for so long waits for something; a
-# shorter stand may be the machine's: a virtual one that is not let run, or a lock that another thread holds.
+# shorter stand may be the machine's: a virtual one that is not let run, a lock that another thread holds, or a program
+# that is started: Popen stands until the new process has come to a core and to its exec(2).
 COMPUTED_S = 0.1
-STOOD_S = 0.5
+STOOD_S = 2.0
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 

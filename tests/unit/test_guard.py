@@ -22,7 +22,7 @@ WAITS = """
     import asyncio, time
     async def test_it():
         await asyncio.sleep(0)
-        time.sleep(1)
+        time.sleep(2.2)
 """
 COMPUTES = """
     import asyncio, time
