@@ -17,6 +17,7 @@ class Slots:
         if self._free > 0 and next(iter(self._waiting), name) == name:
             self._waiting.pop(name, None)
             self._free -= 1
+            self._wake_first()  # several may have been given back before the first who waits came to it
             return True
         self._waiting.setdefault(name, wake)
         return False

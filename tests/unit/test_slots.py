@@ -27,3 +27,20 @@ def test_who_gives_up_holds_nobody_up() -> None:
     assert woken == ["b", "c"]
     assert slots.try_take("c", lambda: None)
     slots.give_up("nobody")
+
+
+def test_all_that_were_given_back_at_once_are_taken() -> None:
+    slots = Slots(3)
+    woken: list[str] = []
+    for name in ("a", "b", "c"):
+        assert slots.try_take(name, lambda: None)
+    for name in ("d", "e", "f", "g"):
+        assert not slots.try_take(name, lambda name=name: woken.append(name))
+    for _ in range(3):
+        slots.give_back()
+    took = []
+    while woken:
+        name = woken.pop(0)
+        if name not in took and slots.try_take(name, lambda: None):
+            took.append(name)
+    assert took == ["d", "e", "f"]
