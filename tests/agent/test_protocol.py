@@ -32,7 +32,7 @@ def test_hold_makes_uploads_wait_and_rollbacks_not(agent: World) -> None:
     wait_for("held", lambda: deploying(agent, "v3.tar.gz").get("step") == "held")
     agent.put("v4.tar.gz", build("v4"))
     wait_for("held", lambda: deploying(agent, "v4.tar.gz").get("step") == "held")
-    assert status(agent)["queue"] == ["v3.tar.gz", "v4.tar.gz"]
+    wait_for("both in status.toml", lambda: status(agent)["queue"] == ["v3.tar.gz", "v4.tar.gz"])
     agent.put("rollback")
     assert agent.result("rollback")["live"] == first["release"]
     assert agent.ask()["version"] == "v1"

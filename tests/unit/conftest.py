@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says nothing on a machine that is busy.
@@ -77,3 +80,13 @@ async def _loop_is_watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Non
 def _watched(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("asyncio") is not None:
         request.getfixturevalue("_loop_is_watched")
+    elif not hasattr(pytest_asyncio, "is_async_test"):
+        _close_what_is_left()
+
+
+def _close_what_is_left() -> None:
+    """pytest-asyncio before 0.23 sets another loop after each test. asyncio.run in a test that is not asynchronous
+    forgets that, open, and whichever test the collector then comes by in is told of an unclosed socket."""
+    with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.get_event_loop_policy().get_event_loop().close()
