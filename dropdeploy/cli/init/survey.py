@@ -135,8 +135,6 @@ def _wrong_names(wish: Wish) -> list[str]:
         wrong.append("--units needs --port: the port on which the app is to answer")
     if wish.kind and wish.unit != f"{wish.app}.service":
         wrong.append(f"--units makes {wish.app}.service, so that --unit cannot be {wish.unit}: leave one of them out")
-    if wish.kind and wish.strategy is Strategy.RELOAD and "ExecReload=" not in _template(f"apps/{wish.kind}/run.in"):
-        wrong.append(f"--strategy reload: the units of {wish.kind} apps have no reload; handover has no gap either")
     for option, name in (("--user", wish.user), ("--uploader", wish.uploader)):
         if name in ("root", AGENT):
             wrong.append(f"{option} {name}: name another, {name} may do too much")
