@@ -166,8 +166,8 @@ def _judge_directory(look: _Look, entry: Entry) -> _Found:
     answer = look.answered.get(entry.name)
     if answer is not None and isinstance(answer.request, Upload) and answer.request.go == go.version:
         return _Nothing()
-    if not look.is_settled(go):
-        return _until_settled(look, go)
+    if (wait := _until_all_settled(look, [go, *(part for _, part in _sidecars(look, entry.name))])) is not None:
+        return wait
     for wanted, ending, code in _required(look.app):
         if wanted:
             what = "checksum" if ending == SHA256 else "signature"
@@ -187,10 +187,8 @@ def _judge_archive(look: _Look, entry: Entry, archive_format: Format) -> _Found:
         return _leave(look, upload)
     if _is_answered(answer, upload):
         return _Nothing()
-    parts = [entry, *(part for _, part in _sidecars(look, entry.name))]
-    unsettled = [part for part in parts if not look.is_settled(part)]
-    if unsettled:
-        return min((_until_settled(look, part) for part in unsettled), key=lambda wait: wait.seconds or float("inf"))
+    if (wait := _until_all_settled(look, [entry, *(part for _, part in _sidecars(look, entry.name))])) is not None:
+        return wait
     if look.app.accept.completion == "ready" and upload.go is None:
         return _Nothing()
     short = look.short.get(entry.name)
@@ -229,6 +227,11 @@ def _until_settled(look: _Look, entry: Entry) -> _Wait:
     # Its writer's close is an event, but one that comes before the kernel grants a lease again: up to 20 ms before, on
     # a busy machine. Nothing else would come after it.
     return _Wait(min(_LOOK_AT_OPEN_S[1], max(_LOOK_AT_OPEN_S[0], look.age(entry.name))))
+
+
+def _until_all_settled(look: _Look, parts: list[Entry]) -> _Wait | None:
+    waits = [_until_settled(look, part) for part in parts if not look.is_settled(part)]
+    return min(waits, key=lambda wait: wait.seconds or float("inf"), default=None)
 
 
 def _at_stall(look: _Look, upload: Upload, fault: Fault) -> _Found:

@@ -111,6 +111,15 @@ def test_a_directory_goes_with_its_marker_only() -> None:
     assert names(eye.look(directory("site", 5), file("site.ready", 9))) == ["site"]
 
 
+def test_a_directory_waits_for_its_metadata_to_be_written() -> None:
+    eye, go = Eye(), file("site.ready", 3)
+    judgement = eye.look(directory("site"), go, file("site.meta.toml", 4, closed=Closed.NO))
+    assert not judgement.uploads
+    assert judgement.look_again_s is not None
+    (upload,) = eye.look(directory("site"), go, file("site.meta.toml", 5), at=1.0).uploads
+    assert [ending for ending, _ in upload.sidecars] == [".meta.toml"]
+
+
 def test_a_marker_whose_upload_is_not_there_yet_waits() -> None:
     eye = Eye()
     assert not eye.look(file("site.ready")).answers
