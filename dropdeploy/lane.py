@@ -37,7 +37,8 @@ from dropdeploy.slots import Slots
 logger = logging.getLogger(__name__)
 
 _AFTER_TROUBLE_S = 5.0
-_REST_S = 1.0  # when the machine is short of something
+_REST_S, _LONGEST_REST_S = 1.0, 10.0
+"""When the machine is short of something: at first, and at most, each rest being twice the one before."""
 _UP = ("active", "activating", "reloading")
 
 
@@ -89,6 +90,7 @@ class Lane:
         self._is_deciding = False
         self._trouble = ""
         self._rests_until = 0.0
+        self._next_rest_s = _REST_S
 
     # --- from outside ---
 
@@ -304,9 +306,11 @@ class Lane:
             and not state.is_cancelled
         ):
             # It is begun again, and not at once: others need what there is even more.
-            self._rests_until = time.monotonic() + _REST_S
+            self._rests_until = time.monotonic() + self._next_rest_s
+            self._next_rest_s = min(2 * self._next_rest_s, _LONGEST_REST_S)
             await self._put_off(state.request, state, state.fault)
             return
+        self._next_rest_s = _REST_S
         proved = is_release_healthy(state)
         healthy = {} if proved is None else {state.release: proved}
         request = state.request
