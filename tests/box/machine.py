@@ -220,6 +220,19 @@ class Box:
 
     # --- what happens in it --------------------------------------------------------------------------------
 
+    def start_own_systemd(self, user: str) -> dict[str, str]:
+        """Start the user's own systemd, as a log-in would, and wait for it. Returns the environment to ask it in."""
+        uid = self.run("id", "-u", user).out.strip()
+        environment = {"XDG_RUNTIME_DIR": f"/run/user/{uid}"}
+        self.run("loginctl", "enable-linger", user)
+
+        def is_up() -> bool:
+            asked = self.run("systemctl", "--user", "is-system-running", user=user, env=environment, check=False)
+            return asked.out.strip() in ("running", "degraded")
+
+        wait_until(is_up, f"the systemd of {user}", timeout_s=60)
+        return environment
+
     def run(
         self,
         *argv: str,

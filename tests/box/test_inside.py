@@ -43,6 +43,5 @@ def test_all_of_it_works_with_the_distributions_packages(inside: Box, tests: str
 @pytest.mark.parametrize(("bus", "user"), [("system", "root"), ("user", "laptop")])
 def test_units_on_a_real_systemd(inside: Box, bus: str, user: str) -> None:
     if bus == "user":
-        # Starts the user's own systemd.
-        inside.run("loginctl", "enable-linger", user)
+        inside.start_own_systemd(user)
     run_pytest(inside, "--confcutdir=tests/box/inside", "tests/box/inside", user=user)

@@ -41,9 +41,7 @@ class Own:
 
     def __init__(self, box: Box) -> None:
         self.box = box
-        uid = box.run("id", "-u", USER).out.strip()
-        self._environment = {"XDG_RUNTIME_DIR": f"/run/user/{uid}"}
-        box.run("loginctl", "enable-linger", USER)
+        self._environment = box.start_own_systemd(USER)
         self.run("mkdir", "-p", "dropdeploy/apps.d", "state", "site", "drop")
         health = '[health]\nurl = "http://127.0.0.1:8000/version"\ninterval = "500ms"\ntimeout = "5s"\n'
         self.write("dropdeploy/dropdeploy.toml", f'bus = "user"\nstate = "{HOME}/state"\n')
