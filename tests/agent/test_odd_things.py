@@ -151,5 +151,5 @@ def test_no_descriptor_is_left_for_the_unpacker(agent: World) -> None:
     assert agent.ask()["version"] == "v1"
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     # It may just have found that the directory cannot be read either, and come back with the next rescan only.
-    wait_for("v2", lambda: (agent.drop / "v2.tar.gz.result.toml").exists(), 90)
+    wait_for("v2", (agent.drop / "v2.tar.gz.result.toml").exists, 90)
     assert agent.result("v2.tar.gz")["status"] == "deployed"
