@@ -33,7 +33,9 @@ from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
 from dropdeploy.loading import load
-from dropdeploy.model import App, Bus, Config, EmbeddedUnit, Outcome, Settings
+from dropdeploy.model.app import App, EmbeddedUnit
+from dropdeploy.model.config import Bus, Config, Settings
+from dropdeploy.model.outcome import Outcome
 from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases

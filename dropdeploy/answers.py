@@ -23,20 +23,10 @@ from dropdeploy.deploy.verdict import STALLED
 from dropdeploy.diary import Kind, about, about_outcome
 from dropdeploy.history import History, HistoryAwayError, HistoryThread, Unreported
 from dropdeploy.intake.dropdir import DropDirectory
-from dropdeploy.model import (
-    Action,
-    Answer,
-    App,
-    ErrorCode,
-    Fate,
-    Fault,
-    Format,
-    Marker,
-    Outcome,
-    Status,
-    StepName,
-    Upload,
-)
+from dropdeploy.model.app import App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status, StepName
+from dropdeploy.model.request import Action, Answer, Fate, Format, Marker, Upload
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.notice import channels_for
 from dropdeploy.report.status import AppNow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from dropdeploy.model import Outcome
+from dropdeploy.model.outcome import Outcome
 
 
 class Kind(StrEnum):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dropdeploy.config.address import parse_health_url
 from dropdeploy.config.quantity import show_seconds
 from dropdeploy.http_client import Client, Exchange
-from dropdeploy.model import HealthCheck, HealthReport
+from dropdeploy.model.app import HealthCheck
+from dropdeploy.model.outcome import HealthReport
 
 FIRST_PAUSE_S = 0.05
 """The pause after the first attempt."""

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from dropdeploy import record
-from dropdeploy.model import Action, Answer, ErrorCode, Fault, Marker, Outcome, Upload
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.request import Action, Answer, Marker, Upload
 from dropdeploy.reserve import Reserve
 
 T = TypeVar("T")

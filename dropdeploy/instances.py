@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dropdeploy.model import parse_release_id
+from dropdeploy.model.release import parse_release_id
 
 NO_RELEASE = "20000101-000000"
 """An instance that is never started: for a look at what the template makes of it."""

@@ -30,7 +30,10 @@ from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
 from dropdeploy.intake.provenance import is_only_touched
-from dropdeploy.model import Action, App, ErrorCode, Fate, Fault, Format, Marker, Status, Upload, Version
+from dropdeploy.model.app import App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Status
+from dropdeploy.model.request import Action, Fate, Format, Marker, Upload, Version
 from dropdeploy.report.status import AppNow, Progress, Seen
 from dropdeploy.slots import Slots
 

@@ -17,7 +17,10 @@ from dropdeploy.config.keys import APPS_DIRECTORY
 from dropdeploy.config.parse import Mistake
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
-from dropdeploy.model import App, Bus, Config, Fault, Strategy, UnitState
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.config import Bus, Config
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.unit import UnitState
 
 logger = logging.getLogger(__name__)
 

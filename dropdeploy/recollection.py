@@ -19,7 +19,10 @@ from dropdeploy.deploy.verdict import release_proved
 from dropdeploy.history import History, UnfitHistoryError
 from dropdeploy.intake.names import META, READY, SHA256, SIGNATURE, Archive, meaning_of
 from dropdeploy.intake.wholeness import version_of
-from dropdeploy.model import Action, Answer, App, Config, Format, Marker, Outcome, Upload, Version
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.request import Action, Answer, Format, Marker, Upload, Version
 from dropdeploy.report.dropfiles import RESULT
 from dropdeploy.report.result import parse_result
 

@@ -15,7 +15,10 @@ from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import standard_error, standard_output
 from dropdeploy.cli.watching import LiveView, interrupted, watch
 from dropdeploy.intake.names import MarkerName
-from dropdeploy.model import App, Config, Status, parse_release_id
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config
+from dropdeploy.model.outcome import Status
+from dropdeploy.model.release import parse_release_id
 from dropdeploy.report.result import outcome_as_json
 
 # Where it cannot be known whether the agent runs: beyond `settle`, so long may it take to notice an upload.

@@ -11,7 +11,8 @@ from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.directory import read_config
 from dropdeploy.config.parse import Mistake
 from dropdeploy.lock import is_held
-from dropdeploy.model import App, Bus, Config
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Bus, Config
 
 
 class Agent(StrEnum):

@@ -24,7 +24,7 @@ from dropdeploy.intake.names import (
     Unknown,
     meaning_of,
 )
-from dropdeploy.model import App
+from dropdeploy.model.app import App
 
 ENDINGS = ", ".join(ending for ending, _ in FORMATS)
 

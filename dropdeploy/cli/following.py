@@ -12,7 +12,7 @@ from typing import Any
 
 from dropdeploy.cli.reading import Identity, identify, read_file
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.model import Outcome, Step, StepName, StepStatus
+from dropdeploy.model.outcome import Outcome, Step, StepName, StepStatus
 from dropdeploy.report.dropfiles import DEPLOYING, deploying_name, result_name
 from dropdeploy.report.result import parse_result
 

@@ -14,7 +14,8 @@ from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import plain, standard_error, standard_output
 from dropdeploy.cli.tables import Column, Paint, table
 from dropdeploy.config.quantity import show_seconds
-from dropdeploy.model import Action, Outcome
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.request import Action
 from dropdeploy.report.result import outcome_as_json
 
 _COMMIT_CELLS = 12  # enough to tell commits apart

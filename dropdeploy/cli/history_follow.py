@@ -14,7 +14,10 @@ from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import Screen, standard_output
 from dropdeploy.cli.tables import lay_out
 from dropdeploy.history import History
-from dropdeploy.model import Action, Config, ErrorCode, Fault, Outcome, Status
+from dropdeploy.model.config import Config
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action
 from dropdeploy.report.result import outcome_as_json
 
 POLL_S = 0.5

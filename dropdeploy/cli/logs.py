@@ -13,7 +13,9 @@ from dropdeploy.cli.configured import find_app, load
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import plain, standard_output
-from dropdeploy.model import App, Bus, Config, Outcome, StepName, Strategy
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.config import Bus, Config
+from dropdeploy.model.outcome import Outcome, StepName
 from dropdeploy.units.journal import why_unreadable
 from dropdeploy.units.logfile import LogLine, log_path, read_log
 

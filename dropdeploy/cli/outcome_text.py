@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropdeploy.cli.screen import Colour, Screen, plain
-from dropdeploy.model import Outcome, Status
+from dropdeploy.model.outcome import Outcome, Status
 
 STATUS_COLOURS = {
     Status.DEPLOYED: Colour.GOOD,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dropdeploy import __version__
 from dropdeploy.config.quantity import parse_span
-from dropdeploy.model import Strategy
+from dropdeploy.model.app import Strategy
 from dropdeploy.units.templates import KINDS
 
 DEFAULT_DIRECTORY = Path("/etc/dropdeploy")

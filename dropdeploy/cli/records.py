@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.history import HISTORY_NAME, History, HistoryError, UnfitHistoryError
-from dropdeploy.model import Config
+from dropdeploy.model.config import Config
 
 
 @contextlib.contextmanager

@@ -14,7 +14,10 @@ from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output
 from dropdeploy.cli.tables import Column, table
-from dropdeploy.model import App, Fault, Outcome, Survey, parse_release_id
+from dropdeploy.model.app import App
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.release import Survey, parse_release_id
 from dropdeploy.releases.store import AppReleases
 
 _ENOUGH = 1000  # releases on disk are few; what made them is among the newest deploys

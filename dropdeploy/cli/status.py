@@ -18,7 +18,7 @@ from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output
 from dropdeploy.cli.tables import Column, table
 from dropdeploy.intake.names import STATUS_FILE
-from dropdeploy.model import App
+from dropdeploy.model.app import App
 
 Told = Mapping[str, Any]
 """``status.toml`` as it was read."""

@@ -11,7 +11,7 @@ from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Colour, Screen, plain
 from dropdeploy.cli.tables import cut, pad
 from dropdeploy.config.quantity import show_seconds
-from dropdeploy.model import Outcome, Step, StepName, StepStatus
+from dropdeploy.model.outcome import Outcome, Step, StepName, StepStatus
 
 POLL_S = 0.1
 NOTICEABLE_S = 1.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropdeploy.config.address import TcpAddress, UnixAddress, parse_address
-from dropdeploy.model import App, Bus, Settings
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Bus, Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from dropdeploy.config.claims import Claim, path_claims
 from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
 from dropdeploy.config.parse import Mistake, SourceText, conflict_mistakes, survey_config
 from dropdeploy.config.values import Expected
-from dropdeploy.model import Bus, Config, Strategy
+from dropdeploy.model.app import Strategy
+from dropdeploy.model.config import Bus, Config
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TOKEN = 1024

@@ -10,20 +10,9 @@ from dataclasses import dataclass
 
 from dropdeploy.config import values
 from dropdeploy.config.values import Reader
-from dropdeploy.model import (
-    Accept,
-    App,
-    Bus,
-    EmbeddedUnit,
-    HealthCheck,
-    Hooks,
-    Notify,
-    OnFailure,
-    Settings,
-    Status,
-    Strategy,
-    TrialCheck,
-)
+from dropdeploy.model.app import Accept, App, EmbeddedUnit, HealthCheck, Hooks, Notify, OnFailure, Strategy, TrialCheck
+from dropdeploy.model.config import Bus, Settings
+from dropdeploy.model.outcome import Status
 
 MAIN_FILE = "dropdeploy.toml"
 APPS_DIRECTORY = "apps.d"

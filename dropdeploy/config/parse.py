@@ -17,7 +17,8 @@ from dropdeploy.config.address import is_loopback, parse_address
 from dropdeploy.config.claims import Claim, claims_of_app, claims_of_settings, find_conflicts
 from dropdeploy.config.keys import APP, PLACES, SETTINGS, Key, Table
 from dropdeploy.config.values import Expected, describe_type
-from dropdeploy.model import App, Bus, Config, Settings, Strategy
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.config import Bus, Config, Settings
 
 APP_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|(?P<end>end of document))\)")

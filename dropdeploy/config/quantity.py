@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dropdeploy.model import RateLimit
+from dropdeploy.model.app import RateLimit
 
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE

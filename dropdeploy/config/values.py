@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from dropdeploy.config.address import parse_address, parse_health_url, parse_http_url
 from dropdeploy.config.quantity import YEAR_S, parse_rate, parse_size, parse_span
-from dropdeploy.model import RateLimit
+from dropdeploy.model.app import RateLimit
 
 MAX_SPAN_S = 100 * YEAR_S
 SPAN_EXAMPLES = 'a time span such as "500ms", "5s" or "1h 30min"'

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dropdeploy.deploy.plan import Learned
 from dropdeploy.deploy.ports import HealthProbe, Releases, Units, Uploads
 from dropdeploy.history import HistoryThread
-from dropdeploy.model import Fault
+from dropdeploy.model.fault import Fault
 
 Prunable = Callable[[tuple[str, ...], Mapping[str, bool | None], str, frozenset[str], int], tuple[str, ...]]
 """(releases, health, live, running, keep) → what may go; ``releases.retention`` has it."""

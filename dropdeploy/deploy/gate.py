@@ -11,7 +11,10 @@ import time
 from dataclasses import replace
 
 from dropdeploy.deploy.ports import HealthProbe, Units
-from dropdeploy.model import ErrorCode, Fault, HealthCheck, HealthReport, UnitState
+from dropdeploy.model.app import HealthCheck
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport
+from dropdeploy.model.unit import UnitState
 
 LEAST_SOAK_S = 1.0
 """Without a URL to ask, a unit must have stayed up for at least so long."""

@@ -17,7 +17,11 @@ from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.plan import Deploy, Started
 from dropdeploy.deploy.standing import choose_keeper, is_same_run, is_up
-from dropdeploy.model import Action, App, ErrorCode, Fault, HealthCheck, HealthReport, UnitState
+from dropdeploy.model.app import App, HealthCheck
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport
+from dropdeploy.model.request import Action
+from dropdeploy.model.unit import UnitState
 
 BESIDE_SUCCESSES = 8
 """So many good answers in a row, where either may answer: half a second, and a new one that is ill is rarely missed."""

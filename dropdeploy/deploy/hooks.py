@@ -8,7 +8,8 @@ from dropdeploy.deploy.effect import Bad, Good
 from dropdeploy.deploy.ports import Units
 from dropdeploy.deploy.preflight import span_text
 from dropdeploy.instances import instance_of
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 
 
 async def run_hooks(units: Units, templates: tuple[str, ...], release: str, timeout_s: float) -> Good | Bad:

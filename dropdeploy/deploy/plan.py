@@ -26,20 +26,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from dropdeploy.model import (
-    Action,
-    ErrorCode,
-    Fault,
-    HealthReport,
-    Marker,
-    OnFailure,
-    Step,
-    StepName,
-    StepStatus,
-    UnitState,
-    Unpacked,
-    Upload,
-)
+from dropdeploy.model.app import OnFailure
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Step, StepName, StepStatus
+from dropdeploy.model.request import Action, Marker, Upload
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Unpacked
 
 
 class Phase(StrEnum):

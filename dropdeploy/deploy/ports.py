@@ -8,20 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from dropdeploy.model import (
-    Fault,
-    HealthCheck,
-    HealthReport,
-    Percent,
-    Process,
-    Pruned,
-    Source,
-    Survey,
-    UnitState,
-    Unpacked,
-    Upload,
-    Version,
-)
+from dropdeploy.model.app import HealthCheck
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.outcome import HealthReport
+from dropdeploy.model.release import Pruned, Survey
+from dropdeploy.model.request import Upload, Version
+from dropdeploy.model.unit import Process, UnitState
+from dropdeploy.model.unpacking import Percent, Source, Unpacked
 
 __all__ = [
     "HealthProbe",

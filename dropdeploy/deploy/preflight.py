@@ -11,7 +11,10 @@ from dropdeploy.deploy.ports import OpenUpload, Units
 from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.target import find_target, newest_healthy
 from dropdeploy.history import History
-from dropdeploy.model import Action, App, ErrorCode, Fault, Marker, Strategy, Survey, Upload, next_release_id
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.release import Survey, next_release_id
+from dropdeploy.model.request import Action, Marker, Upload
 
 LEAST_STATE_BYTES = 2 * 1024 * 1024
 """What must be free where the history is, so that it can be written down whatever becomes of the deploy."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from dropdeploy.deploy.ports import Units
 from dropdeploy.deploy.renewal import Crew, Renewal, judge
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 
 FIRST_PAUSE_S: Final = 0.02
 LAST_PAUSE_S: Final = 0.5

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from dropdeploy.model import Process
+from dropdeploy.model.unit import Process
 
 
 class Renewal(Enum):

@@ -39,17 +39,12 @@ from dropdeploy.deploy.trial import Trial
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError
-from dropdeploy.model import (
-    App,
-    ErrorCode,
-    Fault,
-    HealthCheck,
-    HealthReport,
-    Strategy,
-    UnitState,
-    Unpacked,
-    Upload,
-)
+from dropdeploy.model.app import App, HealthCheck, Strategy
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport
+from dropdeploy.model.request import Upload
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Unpacked
 from dropdeploy.shortage import is_shortage
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.plan import Way
 from dropdeploy.deploy.standing import choose_served, names_of_others
 from dropdeploy.instances import release_of
-from dropdeploy.model import App, Fault, HealthCheck
+from dropdeploy.model.app import App, HealthCheck
+from dropdeploy.model.fault import Fault
 
 
 @dataclass(frozen=True, slots=True)

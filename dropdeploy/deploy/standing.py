@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dropdeploy.deploy.plan import Deploy, Way, may_have_swapped
 from dropdeploy.instances import instance_of, release_of
-from dropdeploy.model import Action, UnitState
+from dropdeploy.model.request import Action
+from dropdeploy.model.unit import UnitState
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 _LISTED = 8
 

@@ -13,7 +13,9 @@ from dataclasses import replace
 from dropdeploy.deploy.effect import Bad, Good, Ports
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.instances import instance_of
-from dropdeploy.model import App, ErrorCode, Fault, UnitState
+from dropdeploy.model.app import App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 
 LEAST_ASKING_S = 1.0
 """What is left of the timeout for asking, however long the start took."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from dropdeploy.deploy.plan import Deploy
-from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status, StepName
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status, StepName
+from dropdeploy.model.request import Action
 
 _REJECTED = {
     Action.DEPLOY: "{} was not deployed",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from dropdeploy.intake import wholeness
 from dropdeploy.intake.listing import Closed
 from dropdeploy.intake.names import READY, SIDECARS
-from dropdeploy.model import Format, Upload, Version
+from dropdeploy.model.request import Format, Upload, Version
 
 
 def as_it_is_now(upload: Upload, sha256: str, directory: int) -> Upload:

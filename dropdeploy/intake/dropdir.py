@@ -27,7 +27,9 @@ from dropdeploy.intake.names import (
     meaning_of,
 )
 from dropdeploy.intake.proof import SignatureCheck
-from dropdeploy.model import Accept, App, ErrorCode, Fault, Format, Marker, Upload, Version
+from dropdeploy.model.app import Accept, App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Format, Marker, Upload, Version
 from dropdeploy.shortage import is_shortage
 
 _MARKER_LIMIT = 1024

@@ -9,7 +9,9 @@ from dropdeploy.intake import wholeness
 from dropdeploy.intake.listing import Closed
 from dropdeploy.intake.names import READY, SHA256
 from dropdeploy.intake.proof import SignatureCheck, check_sha256
-from dropdeploy.model import ErrorCode, Fault, Format, Source, Unpacked, Upload, Version
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Format, Upload, Version
+from dropdeploy.model.unpacking import Source, Unpacked
 
 
 class HeldUpload:

@@ -24,17 +24,9 @@ from dropdeploy.intake.names import (
     meaning_of,
 )
 from dropdeploy.intake.provenance import Writing, follow
-from dropdeploy.model import (
-    Action,
-    Answer,
-    App,
-    ErrorCode,
-    Fate,
-    Fault,
-    Format,
-    Marker,
-    Upload,
-)
+from dropdeploy.model.app import App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Action, Answer, Fate, Format, Marker, Upload
 
 _LOOK_AT_OPEN_S = (0.05, 1.0)
 """How soon to look again at a file that somebody writes: the first after it changed, and at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dropdeploy.model import Version
+from dropdeploy.model.request import Version
 
 
 class Closed(StrEnum):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.provenance import Writing
-from dropdeploy.model import Fault, Marker, Upload, Version
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.request import Marker, Upload, Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 SIDECAR_LIMIT = 64 * 1024
 """No sidecar is larger, in bytes."""

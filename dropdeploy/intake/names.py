@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dropdeploy.model import Format
+from dropdeploy.model.request import Format
 
 FORMATS: tuple[tuple[str, Format], ...] = (
     (".tar.gz", Format.TAR_GZ),

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 NAMESPACE = "dropdeploy"
 _LIMIT_S = 30.0

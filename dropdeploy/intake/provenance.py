@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dropdeploy.intake.listing import Entry
-from dropdeploy.model import Answer, Fate, Version
+from dropdeploy.model.request import Answer, Fate, Version
 
 
 @dataclass(frozen=True, slots=True)

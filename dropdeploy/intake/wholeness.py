@@ -13,7 +13,7 @@ import os
 import signal
 
 from dropdeploy.intake.listing import Closed
-from dropdeploy.model import Version
+from dropdeploy.model.request import Version
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """For files that somebody else may have planted: never through a link, never waiting for a FIFO's writer."""

@@ -6,7 +6,7 @@ import errno
 import getpass
 import os
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.shortage import is_shortage
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import struct
 
-from dropdeploy.model import Format, Source
+from dropdeploy.model.request import Format
+from dropdeploy.model.unpacking import Source
 from dropdeploy.releases.refusal import Refusal
 from dropdeploy.releases.zipdir import Directory
 

@@ -6,7 +6,7 @@ import grp
 import os
 import stat
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.releases.complaint import agent_user
 from dropdeploy.releases.removal import DIRECTORY_FLAGS
 

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.releases.copying import UNABLE, copy_data
 from dropdeploy.releases.former import Equal
 from dropdeploy.releases.refusal import show

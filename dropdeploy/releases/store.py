@@ -11,17 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from dropdeploy.model import (
-    Accept,
-    ErrorCode,
-    Fault,
-    Percent,
-    Pruned,
-    Source,
-    Survey,
-    Unpacked,
-    parse_release_id,
-)
+from dropdeploy.model.app import Accept
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.release import Pruned, Survey, parse_release_id
+from dropdeploy.model.unpacking import Percent, Source, Unpacked
 from dropdeploy.releases import swap
 from dropdeploy.releases.complaint import fault_of, rights_hint, space_hint
 from dropdeploy.releases.completion import in_thread

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 LINK = "app"
 RELEASES = "releases"

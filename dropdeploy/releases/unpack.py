@@ -14,7 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import dropdeploy
-from dropdeploy.model import Accept, ErrorCode, Fault, Format, Percent, Source, Unpacked
+from dropdeploy.model.app import Accept
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Format
+from dropdeploy.model.unpacking import Percent, Source, Unpacked
 from dropdeploy.releases.completion import complete
 from dropdeploy.shortage import is_shortage
 

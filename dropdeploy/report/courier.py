@@ -21,7 +21,10 @@ from dropdeploy.config.address import parse_http_url
 from dropdeploy.diary import Kind, about
 from dropdeploy.history import History, HistoryAwayError, HistoryThread, Pending
 from dropdeploy.http_client import Client
-from dropdeploy.model import App, Fault, Notify, Outcome, UnitState
+from dropdeploy.model.app import App, Notify
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.unit import UnitState
 from dropdeploy.report.notice import EMAIL, MAIL_UNIT, WEBHOOK, channels_for, compose, sign
 
 logger = logging.getLogger(__name__)

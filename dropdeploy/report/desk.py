@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from dropdeploy.model import Outcome, Step
+from dropdeploy.model.outcome import Outcome, Step
 from dropdeploy.report.dropfiles import (
     DEPLOYING,
     RESULT,

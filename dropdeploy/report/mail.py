@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from dropdeploy.model import Outcome
+from dropdeploy.model.outcome import Outcome
 from dropdeploy.report.harmless import end_of_log
 from dropdeploy.report.notice import facts, headline
 from dropdeploy.report.result import outcome_table, to_toml

@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dropdeploy.model import Notify, Outcome, Status
+from dropdeploy.model.app import Notify
+from dropdeploy.model.outcome import Outcome, Status
 from dropdeploy.report.harmless import end_of_log, one_line
 from dropdeploy.report.result import outcome_as_json
 

@@ -12,17 +12,9 @@ from typing import Any
 
 import tomli_w
 
-from dropdeploy.model import (
-    Action,
-    ErrorCode,
-    Fault,
-    HealthReport,
-    Outcome,
-    Status,
-    Step,
-    StepName,
-    StepStatus,
-)
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.harmless import end_of_log, harmless, one_line
 
 SCHEMA = 1

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dropdeploy.model import Action, Outcome, Step
+from dropdeploy.model.outcome import Outcome, Step
+from dropdeploy.model.request import Action
 from dropdeploy.report.harmless import one_line
 
 

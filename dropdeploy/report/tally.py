@@ -6,7 +6,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dropdeploy.model import Action, Outcome, Status, StepName, StepStatus
+from dropdeploy.model.outcome import Outcome, Status, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.status import AppNow
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)

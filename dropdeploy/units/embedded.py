@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, Process, UnitState
+from dropdeploy.model.app import EmbeddedUnit
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import Process, UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.guardian import Guardian
 from dropdeploy.units.logfile import LogFile, log_path

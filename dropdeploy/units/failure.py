@@ -9,7 +9,8 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 
 CRASH_LOOP: Final = 2
 """So many crashes since the restart make a crash loop: one may be bad luck, the second one is a habit."""

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from itertools import pairwise
 
-from dropdeploy.model import Process, parse_release_id
+from dropdeploy.model.release import parse_release_id
+from dropdeploy.model.unit import Process
 
 
 def releases_of_processes(pids: Iterable[int]) -> frozenset[str]:

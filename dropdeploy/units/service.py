@@ -18,7 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, UnitState
+from dropdeploy.model.app import EmbeddedUnit
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.failure import Exit, Sighting
 from dropdeploy.units.guardian import Guardian

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from dropdeploy.instances import NO_RELEASE, instance_of, release_of, template_of
-from dropdeploy.model import ErrorCode, Fault, Process, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import Process, UnitState
 from dropdeploy.units import failure, journal
 from dropdeploy.units.handover_needs import find_unmet, parse_setting
 from dropdeploy.units.procfs import look_at_processes, releases_of_processes

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units import failure
 from dropdeploy.units.failure import Exit, Sighting
 

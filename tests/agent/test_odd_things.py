@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import parse_release_id
+from dropdeploy.model.release import parse_release_id
 from tests.agent.world import World, build, wait_for
 
 DAY_S = 86_400

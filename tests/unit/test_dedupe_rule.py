@@ -6,7 +6,7 @@ import pwd
 import pytest
 
 from dropdeploy.loading import _writer
-from dropdeploy.model import UnitState
+from dropdeploy.model.unit import UnitState
 
 
 @pytest.mark.parametrize(

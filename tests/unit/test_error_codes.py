@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Status
+from dropdeploy.model.fault import ErrorCode
+from dropdeploy.model.outcome import Status
 
 TESTS = Path(__file__).parents[1]
 

@@ -20,7 +20,8 @@ import pytest
 from aiohttp import web
 
 from dropdeploy.health import HttpHealth, _growing_pauses
-from dropdeploy.model import HealthCheck, HealthReport
+from dropdeploy.model.app import HealthCheck
+from dropdeploy.model.outcome import HealthReport
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -13,7 +13,8 @@ import pytest
 from dropdeploy import history as history_module
 from dropdeploy import record
 from dropdeploy.history import SCHEMA, History, HistoryError, HistoryThread, Pending, UnfitHistoryError
-from dropdeploy.model import Action, Answer, Format, Marker, Outcome, Status, Upload, Version
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action, Answer, Format, Marker, Upload, Version
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
 UPLOAD = Upload("b\udce4h.zip", Format.ZIP, Version(1, 2, 3, 4, 5))

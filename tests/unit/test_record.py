@@ -8,23 +8,11 @@ import pytest
 
 from dropdeploy import record
 from dropdeploy.deploy.plan import Deploy, Phase, begin
-from dropdeploy.model import (
-    Action,
-    ErrorCode,
-    Fault,
-    Format,
-    HealthReport,
-    Marker,
-    Outcome,
-    Status,
-    Step,
-    StepName,
-    StepStatus,
-    UnitState,
-    Unpacked,
-    Upload,
-    Version,
-)
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action, Format, Marker, Upload, Version
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Unpacked
 
 VERSION = Version(1, 2, 3, 4, 5)
 NOW = datetime(2026, 1, 23, 14, 30, 22, 104_000, tzinfo=UTC)

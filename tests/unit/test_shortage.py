@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.intake import dropdir
-from dropdeploy.model import ErrorCode
+from dropdeploy.model.fault import ErrorCode
 from dropdeploy.releases.complaint import fault_of
 from dropdeploy.shortage import is_shortage
 

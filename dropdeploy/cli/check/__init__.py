@@ -20,7 +20,7 @@ from dropdeploy.cli.configured import blames_permission
 from dropdeploy.cli.screen import standard_output
 from dropdeploy.config.directory import check_paths, not_built_yet, read_config
 from dropdeploy.config.parse import Mistake
-from dropdeploy.model import Bus, Config
+from dropdeploy.model.config import Bus, Config
 
 AGENT_CHECKS = (agent.check_agent, agent.check_who, agent.check_unit, agent.check_age)
 

@@ -14,7 +14,7 @@ from dropdeploy.cli.configured import Agent, how_to_start
 from dropdeploy.cli.init.look import account_named, group_name, user_name
 from dropdeploy.cli.init.wish import AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
-from dropdeploy.model import Bus
+from dropdeploy.model.config import Bus
 
 _RESTART = f"`systemctl restart {AGENT_UNIT}`"
 _RELOAD = f"`systemctl reload {AGENT_UNIT}`"

@@ -12,7 +12,7 @@ from dropdeploy.cli.check.trying import try_directory
 from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.listing import Closed
 from dropdeploy.intake.wholeness import take_lease
-from dropdeploy.model import App
+from dropdeploy.model.app import App
 
 
 def check_drop(app: App, ground: Ground) -> Iterator[Finding]:

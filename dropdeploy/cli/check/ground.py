@@ -10,7 +10,7 @@ from pathlib import Path
 from dropdeploy.cli.configured import Agent, agent_of
 from dropdeploy.cli.init.look import group_name, user_name
 from dropdeploy.lock import LOCK_NAME
-from dropdeploy.model import Config
+from dropdeploy.model.config import Config
 
 _CAP_LEASE = 28  # linux/capability.h
 _CAPS_READ = 1 << 1 | 1 << 2

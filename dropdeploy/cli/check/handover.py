@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dropdeploy.cli.check.findings import Finding, good, wrong
 from dropdeploy.cli.check.systemctl import Facts
 from dropdeploy.instances import NO_RELEASE, instance_of, template_of
-from dropdeploy.model import App, Strategy
+from dropdeploy.model.app import App, Strategy
 from dropdeploy.units.handover_needs import ServiceSetting, find_unmet
 
 

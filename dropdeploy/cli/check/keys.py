@@ -13,7 +13,7 @@ from dropdeploy.cli.check.findings import Finding, denied, wrong
 from dropdeploy.cli.check.ground import Ground, own_name
 from dropdeploy.cli.check.trying import unseen
 from dropdeploy.cli.notify_mail import SENDMAIL_PLACES
-from dropdeploy.model import App
+from dropdeploy.model.app import App
 
 _MANUAL = "see ssh-keygen(1), ALLOWED SIGNERS"
 # principals, perhaps options (which may hold spaces between quotes), the kind of the key and the key.

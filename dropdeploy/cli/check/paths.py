@@ -15,7 +15,7 @@ from dropdeploy.cli.check.ground import Ground, own_name
 from dropdeploy.cli.check.trying import try_directory
 from dropdeploy.cli.init.look import group_name
 from dropdeploy.deploy.preflight import LEAST_FREE_BYTES
-from dropdeploy.model import App
+from dropdeploy.model.app import App
 
 COMFORT_BYTES = 256 * 1024 * 1024
 _MIB = 1024 * 1024

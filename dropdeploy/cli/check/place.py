@@ -16,7 +16,7 @@ from dropdeploy.cli.check.systemctl import Facts, Told, cat, show, tell
 from dropdeploy.cli.init.look import account_named
 from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
-from dropdeploy.model import Bus
+from dropdeploy.model.config import Bus
 
 _PROPERTIES = (
     "LoadState",

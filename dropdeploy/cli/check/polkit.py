@@ -17,7 +17,8 @@ from dropdeploy.cli.check.systemctl import Facts, tell
 from dropdeploy.cli.check.units import Named, Role, app_template, sockets_of_app, units_of
 from dropdeploy.cli.init.look import account_named
 from dropdeploy.cli.init.wish import POLKIT_RULES
-from dropdeploy.model import App, Config
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config
 
 ACTION = "org.freedesktop.systemd1.manage-units"
 # What the agent asks of units of each kind; "reset-failed" goes before every start and restart.

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from dropdeploy.cli.check.findings import Finding, denied, good, poor, wrong
 from dropdeploy.cli.check.ground import Ground, own_name
 from dropdeploy.config.address import HttpTarget, TcpAddress, parse_address, parse_health_url
-from dropdeploy.model import App, Bus
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Bus
 from dropdeploy.units import journal
 
 CONNECT_S = 2.0

@@ -20,7 +20,8 @@ from dropdeploy.cli.check.place import Place
 from dropdeploy.cli.check.systemctl import tell
 from dropdeploy.cli.init.look import account_named, group_name, members
 from dropdeploy.cli.init.wish import SSHD_BLOCKS
-from dropdeploy.model import App, Config
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config
 
 _SSHD = "/usr/sbin/sshd"
 _BLOCK = "dropdeploy-{}.conf"

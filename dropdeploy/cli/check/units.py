@@ -11,7 +11,8 @@ from dropdeploy.cli.check.findings import Finding, good, poor, wrong
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.handover import check_handover, sockets_of
 from dropdeploy.cli.check.systemctl import Facts, show
-from dropdeploy.model import App, Bus, Config, Strategy
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.config import Bus, Config
 from dropdeploy.report.notice import MAIL_UNIT
 
 PROPERTIES = (

@@ -21,7 +21,7 @@ from dropdeploy.cli.refusal import Refusal
 from dropdeploy.cli.watching import LiveView, watch
 from dropdeploy.config.quantity import show_seconds
 from dropdeploy.intake.names import MarkerName
-from dropdeploy.model import Outcome, Status
+from dropdeploy.model.outcome import Outcome, Status
 
 _TIMEOUT_S = 40.0
 

@@ -19,7 +19,8 @@ from dropdeploy.cli.init.things import File, Thing
 from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT, POLKIT_RULES, SSHD_BLOCKS, SYSTEM_UNITS, Ground, Templates, Wish
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.parse import APP_NAME
-from dropdeploy.model import App, Bus, Config, Settings, Strategy
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.config import Bus, Config, Settings
 from dropdeploy.units.templates import AppUnits, render_units
 
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")

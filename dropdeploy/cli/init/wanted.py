@@ -19,7 +19,7 @@ from dropdeploy.cli.init.wish import (
     Wish,
 )
 from dropdeploy.datafiles import fill
-from dropdeploy.model import Strategy
+from dropdeploy.model.app import Strategy
 
 
 def wanted_things(wish: Wish, ground: Ground, templates: Templates) -> tuple[Thing, ...]:

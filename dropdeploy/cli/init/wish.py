@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropdeploy.model import Strategy
+from dropdeploy.model.app import Strategy
 
 AGENT = "dropdeploy"
 AGENT_UNIT = "dropdeploy.service"

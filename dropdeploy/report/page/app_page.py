@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dropdeploy.config.quantity import show_seconds
-from dropdeploy.model import Action, Outcome
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.activity import doing, progress_bar
 from dropdeploy.report.page.faults import fault_box
 from dropdeploy.report.page.frame import Frame, app_link, deploy_link, document, facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from dropdeploy.model import Outcome
+from dropdeploy.model.outcome import Outcome
 from dropdeploy.report.harmless import harmless
 from dropdeploy.report.page.app_page import AppView
 from dropdeploy.report.page.deploy_page import Neighbours

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dropdeploy.config.quantity import show_seconds
-from dropdeploy.model import Outcome, Step
+from dropdeploy.model.outcome import Outcome, Step
 from dropdeploy.report.page.activity import progress_bar
 from dropdeploy.report.page.faults import fault_box
 from dropdeploy.report.page.frame import Frame, app_link, deploy_link, document, facts

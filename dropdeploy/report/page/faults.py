@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropdeploy.model import Outcome
+from dropdeploy.model.outcome import Outcome
 from dropdeploy.report.harmless import end_of_log, one_line
 from dropdeploy.report.page.html import EMPTY, Html, join, tag
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from dropdeploy.model import Status
+from dropdeploy.model.outcome import Status
 from dropdeploy.report.harmless import one_line
 from dropdeploy.report.page.activity import doing, progress_bar
 from dropdeploy.report.page.frame import Frame, app_link, deploy_link, document

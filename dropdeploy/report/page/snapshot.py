@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import cache
 from importlib import resources
 
-from dropdeploy.model import Action, Outcome
+from dropdeploy.model.outcome import Outcome
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.activity import doing
 from dropdeploy.report.page.app_page import NOTHING_OLDER, deployed_by
 from dropdeploy.report.page.faults import fault_box

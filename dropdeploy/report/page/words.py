@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from dropdeploy.model import Action, Outcome, Status, StepStatus
+from dropdeploy.model.outcome import Outcome, Status, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.html import EMPTY, Html, join, tag
 from dropdeploy.report.status import AppNow, Seen
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units.systemd import BusAwayError, SystemdUnits
 from tests.box.inside.systemd_bench import UNIT_FILES, SystemdBench, run, systemctl
 from tests.unit.units.contract import CLEAN_END, RELEASE, SERVE, at_most, logged, seen, shell, until, up

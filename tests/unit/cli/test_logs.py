@@ -10,7 +10,9 @@ import pytest
 
 from dropdeploy.cli.logs import Span, journal_command, span_of
 from dropdeploy.cli.refusal import Refusal
-from dropdeploy.model import Action, App, Outcome, Status, Step, StepName, StepStatus, Strategy
+from dropdeploy.model.app import App, Strategy
+from dropdeploy.model.outcome import Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from tests.agent.world import World, wait_for
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)

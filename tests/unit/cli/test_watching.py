@@ -17,7 +17,8 @@ from dropdeploy.cli.following import Progress, Request
 from dropdeploy.cli.refusal import Refusal
 from dropdeploy.cli.screen import Screen
 from dropdeploy.cli.watching import LiveView, watch
-from dropdeploy.model import Action, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.outcome import Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.result import deploying_text, result_text
 
 EXTRACTED = Step(StepName.EXTRACT, StepStatus.OK, 0.25, "3 entries")

@@ -7,7 +7,7 @@ import pytest
 
 from dropdeploy.config.directory import MAX_FILE_BYTES, check_paths, read_config
 from dropdeploy.config.parse import Mistake
-from dropdeploy.model import Config
+from dropdeploy.model.config import Config
 
 
 @pytest.fixture

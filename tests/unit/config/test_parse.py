@@ -8,22 +8,20 @@ import pytest
 
 from dropdeploy.config.keys import APP, SETTINGS, Key, Table
 from dropdeploy.config.parse import Mistake, SourceText, parse_config
-from dropdeploy.model import (
+from dropdeploy.model.app import (
     Accept,
     App,
-    Bus,
-    Config,
     EmbeddedUnit,
     HealthCheck,
     Hooks,
     Notify,
     OnFailure,
     RateLimit,
-    Settings,
-    Status,
     Strategy,
     TrialCheck,
 )
+from dropdeploy.model.config import Bus, Config, Settings
+from dropdeploy.model.outcome import Status
 
 ETC = "/etc/dropdeploy"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropdeploy.config.quantity import parse_rate, parse_size, parse_span, show_seconds
-from dropdeploy.model import RateLimit
+from dropdeploy.model.app import RateLimit
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from dropdeploy.config import values
 from dropdeploy.config.values import Expected
-from dropdeploy.model import RateLimit, Strategy
+from dropdeploy.model.app import RateLimit, Strategy
 
 Reader = Callable[[object], object]
 

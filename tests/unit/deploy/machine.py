@@ -18,26 +18,13 @@ from dropdeploy import record
 from dropdeploy.deploy.plan import Phase
 from dropdeploy.history import History, _Asked, _prepare
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
-from dropdeploy.model import (
-    App,
-    ErrorCode,
-    Fault,
-    Format,
-    HealthCheck,
-    HealthReport,
-    Hooks,
-    Marker,
-    Outcome,
-    Percent,
-    Pruned,
-    Source,
-    Survey,
-    TrialCheck,
-    UnitState,
-    Unpacked,
-    Upload,
-    Version,
-)
+from dropdeploy.model.app import App, HealthCheck, Hooks, TrialCheck
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Outcome
+from dropdeploy.model.release import Pruned, Survey
+from dropdeploy.model.request import Format, Marker, Upload, Version
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Percent, Source, Unpacked
 
 UNIT = "myapp.service"
 HOOK, TRIAL, AFTER = "myapp-migrate@.service", "myapp-trial@.service", "myapp-after@.service"

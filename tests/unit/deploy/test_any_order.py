@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from dropdeploy.deploy.plan import Phase
-from dropdeploy.model import Status, Strategy, Upload, Version
+from dropdeploy.model.app import Strategy
+from dropdeploy.model.outcome import Status
+from dropdeploy.model.request import Upload, Version
 from tests.unit.deploy.machine import Machine, power_cut, without
 from tests.unit.deploy.test_crashes import OLD, Life, Scenario, set_clock, set_up_clock
 

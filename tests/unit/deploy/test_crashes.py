@@ -24,7 +24,9 @@ from dropdeploy.deploy import gate, preflight, runner
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.plan import Phase
 from dropdeploy.lane import Lane
-from dropdeploy.model import Action, Answer, Format, OnFailure, Outcome, Status, Strategy, Upload, Version
+from dropdeploy.model.app import OnFailure, Strategy
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action, Answer, Format, Upload, Version
 from dropdeploy.releases import retention
 from dropdeploy.slots import Slots
 from tests.unit.deploy.machine import (

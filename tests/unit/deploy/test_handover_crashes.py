@@ -37,18 +37,12 @@ from dropdeploy.deploy.settling import settle
 from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.verdict import status_of
 from dropdeploy.instances import instance_of, release_of
-from dropdeploy.model import (
-    Action,
-    App,
-    ErrorCode,
-    Fault,
-    HealthCheck,
-    HealthReport,
-    Status,
-    Strategy,
-    UnitState,
-    Unpacked,
-)
+from dropdeploy.model.app import App, HealthCheck, Strategy
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Status
+from dropdeploy.model.request import Action
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Unpacked
 from tests.unit.deploy.test_plan import NEW, NOW, OLD, REQUESTS, UPLOAD
 
 PLAIN = "shop.service"

@@ -31,21 +31,12 @@ from dropdeploy.deploy.plan import (
 )
 from dropdeploy.deploy.recovery import Course, recover, take_up
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
-from dropdeploy.model import (
-    Action,
-    ErrorCode,
-    Fault,
-    Format,
-    HealthReport,
-    Marker,
-    OnFailure,
-    Status,
-    StepName,
-    UnitState,
-    Unpacked,
-    Upload,
-    Version,
-)
+from dropdeploy.model.app import OnFailure
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Status, StepName
+from dropdeploy.model.request import Action, Format, Marker, Upload, Version
+from dropdeploy.model.unit import UnitState
+from dropdeploy.model.unpacking import Unpacked
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
 VERSION = Version(1, 2, 3, 4, 5)

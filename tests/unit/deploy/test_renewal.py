@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dropdeploy.deploy.renewal import Crew, Renewal, judge
-from dropdeploy.model import Process
+from dropdeploy.model.unit import Process
 
 OLD, NEW = "20260122-091545", "20260123-143022"
 MASTER = 10

@@ -9,7 +9,9 @@ import pytest
 from dropdeploy.deploy.plan import Deploy, Phase, Way, begin
 from dropdeploy.deploy.standing import Keeper, choose_keeper, choose_unit
 from dropdeploy.instances import instance_of, release_of, template_of
-from dropdeploy.model import Action, Marker, StepName, UnitState
+from dropdeploy.model.outcome import StepName
+from dropdeploy.model.request import Action, Marker
+from dropdeploy.model.unit import UnitState
 from tests.unit.deploy.test_plan import NEW, NOW, OLD, UPLOAD, VERSION
 
 PLAIN, NEW_UNIT, OLD_UNIT = "shop.service", f"shop@{NEW}.service", f"shop@{OLD}.service"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dropdeploy.deploy.target import find_target, newest_healthy
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 A, B, C, D = "20260101-000000", "20260102-000000", "20260103-000000", "20260104-000000"
 

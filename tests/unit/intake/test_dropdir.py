@@ -15,7 +15,10 @@ from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.held import HeldUpload
 from dropdeploy.intake.listing import Closed, EntryKind
 from dropdeploy.intake.meta import parse_meta
-from dropdeploy.model import Accept, Action, App, ErrorCode, Fault, Format, Marker, Unpacked, Upload
+from dropdeploy.model.app import Accept, App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Action, Format, Marker, Upload
+from dropdeploy.model.unpacking import Unpacked
 
 CONTENT = b"PK and so on"
 UNPACKED = Unpacked(len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), 1, 1)

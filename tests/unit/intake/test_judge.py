@@ -10,7 +10,9 @@ import pytest
 from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
 from dropdeploy.intake.memory import Judgement, Memory, remember_short
-from dropdeploy.model import Accept, Action, Answer, App, ErrorCode, Fault, Format, Marker, Upload, Version
+from dropdeploy.model.app import Accept, App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Action, Answer, Format, Marker, Upload, Version
 
 APP = App("myapp", root=Path("/home/myapp"), drop=Path("/srv/drop/myapp"), unit="myapp.service")
 SHORT = Fault(ErrorCode.TRUNCATED_UPLOAD, "it ends in the middle")

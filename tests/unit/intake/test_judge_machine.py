@@ -19,7 +19,9 @@ from hypothesis.stateful import (
 from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
 from dropdeploy.intake.memory import Judgement, Memory, remember_short
-from dropdeploy.model import Accept, Answer, App, ErrorCode, Fault, Upload, Version
+from dropdeploy.model.app import Accept, App
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Answer, Upload, Version
 
 NAMES = ("a.zip", "b.tar.gz", "site", "notes.pdf")
 ENDINGS = (".ready", ".sha256", ".sig", ".meta.toml")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropdeploy.intake.names import Archive, Invisible, MarkerName, Meaning, Own, Sidecar, Unknown, meaning_of
-from dropdeploy.model import Format
+from dropdeploy.model.request import Format
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.intake.proof import SignatureCheck, check_sha256, parse_sha256
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 
 DIGEST = "ab" * 32
 CONTENT = b"the build\n" * 10_000

@@ -11,7 +11,7 @@ import pytest
 from dropdeploy.intake import wholeness
 from dropdeploy.intake.listing import Entry, EntryKind
 from dropdeploy.intake.provenance import Writing, follow, is_only_touched
-from dropdeploy.model import Answer, Fate, Format, Upload, Version
+from dropdeploy.model.request import Answer, Fate, Format, Upload, Version
 
 OPEN, CLOSED = False, True
 

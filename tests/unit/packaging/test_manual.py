@@ -11,7 +11,9 @@ import pytest
 from dropdeploy import __version__
 from dropdeploy.config.keys import APP, SETTINGS, Table
 from dropdeploy.config.parse import SourceText, parse_config
-from dropdeploy.model import Config, ErrorCode, Settings, Status
+from dropdeploy.model.config import Config, Settings
+from dropdeploy.model.fault import ErrorCode
+from dropdeploy.model.outcome import Status
 
 ROOT = Path(__file__).resolve().parents[3]
 MANUAL = ROOT / "packaging/man"

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import Accept, ErrorCode, Fault, Format, Source, Unpacked
+from dropdeploy.model.app import Accept
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.request import Format
+from dropdeploy.model.unpacking import Source, Unpacked
 from dropdeploy.releases.former import CLONE_BYTES, Comparison, Equal, Former, write_list
 from dropdeploy.releases.sharing import share_files
 from dropdeploy.releases.store import AppReleases

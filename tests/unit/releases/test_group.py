@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.releases.group import find_group, grant_group, prepare_group
 from tests.unit.releases.test_removal import ordinary_user
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import Accept, Fault, Format, Source
+from dropdeploy.model.app import Accept
+from dropdeploy.model.fault import Fault
+from dropdeploy.model.request import Format
+from dropdeploy.model.unpacking import Source
 from dropdeploy.releases.refusal import CORRUPT, TOO_LARGE, UNSAFE, UNSUPPORTED
 from dropdeploy.releases.store import AppReleases
 from tests.unit.releases.archives import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.releases.shared import link_shared
 
 RELEASE = "releases/.staging-20260101-000000"

@@ -17,7 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import Accept, ErrorCode, Fault, Format, Source, Survey, Unpacked
+from dropdeploy.model.app import Accept
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.release import Survey
+from dropdeploy.model.request import Format
+from dropdeploy.model.unpacking import Source, Unpacked
 from dropdeploy.releases.store import AppReleases
 from tests.unit.releases.archives import END, compressed, directory, member, sample_tar, sample_zip, snapshot, symlink
 from tests.unit.releases.test_removal import ordinary_user
@@ -340,7 +344,8 @@ async def test_the_process_goes_when_the_agent_is_gone(home: Home) -> None:
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from dropdeploy.model import Format, Source\n"
+        "from dropdeploy.model.request import Format\n"
+        "from dropdeploy.model.unpacking import Source\n"
         "from dropdeploy.releases.store import AppReleases\n"
         "fd, tap, size = map(int, sys.argv[2:])\n"
         "store = AppReleases(root=Path(sys.argv[1]))\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.releases.swap import is_blocked, live_release, remove_leftover, swap_link, unlink_link
 
 OLD, NEW = "20260101-000000", "20260102-000000"

@@ -17,20 +17,11 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.history import History, HistoryThread
-from dropdeploy.model import (
-    Action,
-    Answer,
-    App,
-    ErrorCode,
-    Fault,
-    Format,
-    Notify,
-    Outcome,
-    Status,
-    UnitState,
-    Upload,
-    Version,
-)
+from dropdeploy.model.app import App, Notify
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action, Answer, Format, Upload, Version
+from dropdeploy.model.unit import UnitState
 from dropdeploy.report import courier as courier_module
 from dropdeploy.report.courier import Courier, post
 from dropdeploy.report.notice import channels_for

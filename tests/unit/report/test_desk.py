@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import Action, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.outcome import Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.status import AppNow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.report.dropfiles import (
     deploying_name,
     remove,

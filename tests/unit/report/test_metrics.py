@@ -11,7 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from dropdeploy import __version__
-from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.metrics import exposition
 from dropdeploy.report.status import AppNow
 from dropdeploy.report.tally import BOUNDS_S, Counter, Glance, Spans, Tally

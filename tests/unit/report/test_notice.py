@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdeploy.model import Action, ErrorCode, Fault, Notify, Outcome, Status, StepName
+from dropdeploy.model.app import Notify
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status, StepName
+from dropdeploy.model.request import Action
 from dropdeploy.report.mail import compose_mail
 from dropdeploy.report.notice import channels_for, compose, sign
 from dropdeploy.report.result import outcome_as_json

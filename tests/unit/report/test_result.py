@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdeploy.model import (
-    Action,
-    ErrorCode,
-    Fault,
-    HealthReport,
-    Outcome,
-    Status,
-    Step,
-    StepName,
-    StepStatus,
-)
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.result import deploying_text, outcome_as_json, parse_result, result_text, to_toml
 
 STARTED = datetime(2026, 1, 23, 14, 30, 22, 104_999, tzinfo=UTC)

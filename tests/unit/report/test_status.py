@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action
 from dropdeploy.report.status import AppNow, status_line
 
 NOON = datetime(2026, 1, 23, 12, 0, tzinfo=UTC)

@@ -15,7 +15,8 @@ from typing import Protocol, TypeVar
 import pytest
 
 from dropdeploy.deploy.ports import Units
-from dropdeploy.model import ErrorCode, Fault, Process, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import Process, UnitState
 
 T = TypeVar("T")
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.model import EmbeddedUnit, ErrorCode, Fault, UnitState
+from dropdeploy.model.app import EmbeddedUnit
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units.embedded import EmbeddedUnits
 from dropdeploy.units.procfs import is_group_alive
 from tests.unit.units.contract import RELEASE, SERVE, UnitsContract, logged, seen, shell, until, up

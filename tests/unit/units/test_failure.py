@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dropdeploy.model import ErrorCode, UnitState
+from dropdeploy.model.fault import ErrorCode
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units.failure import Exit, Sighting, describe_state, job_failed, judge_run
 
 SINCE = UnitState("app.service", active_state="active", sub_state="running", invocation_id="a" * 32)

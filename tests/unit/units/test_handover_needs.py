@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dropdeploy.instances import NO_RELEASE
-from dropdeploy.model import ErrorCode, Fault
+from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.units.handover_needs import ServiceSetting, find_unmet, parse_setting
 
 PLAIN = ServiceSetting(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropdeploy.model import ErrorCode, Fault, UnitState
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.unit import UnitState
 from dropdeploy.units import systemd_jobs
 from dropdeploy.units.systemd_jobs import BusAwayError, RefusedError, UnitsByJobs
 from dropdeploy.units.systemd_terms import NO_SUCH_JOB, refused

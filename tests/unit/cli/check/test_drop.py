@@ -11,7 +11,8 @@ from dropdeploy.cli.check.findings import Finding, Level
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.configured import Agent
 from dropdeploy.intake.listing import Closed
-from dropdeploy.model import App, Config, Settings
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config, Settings
 
 
 class MayLease(Ground):

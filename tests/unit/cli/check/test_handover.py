@@ -8,7 +8,7 @@ import pytest
 
 from dropdeploy.cli.check.handover import check_handover
 from dropdeploy.cli.check.systemctl import Facts
-from dropdeploy.model import App, Strategy
+from dropdeploy.model.app import App, Strategy
 
 APP = App("shop", Path("/home/shop"), Path("/srv/drop/shop"), "shop.service", strategy=Strategy.HANDOVER)
 SERVICE: Facts = {

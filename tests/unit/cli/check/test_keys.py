@@ -10,7 +10,8 @@ import pytest
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.keys import check_notify, check_signers, check_token
 from dropdeploy.cli.configured import Agent
-from dropdeploy.model import Accept, App, Config, Notify, Settings
+from dropdeploy.model.app import Accept, App, Notify
+from dropdeploy.model.config import Config, Settings
 
 
 @pytest.fixture(scope="module")

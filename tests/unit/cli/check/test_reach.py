@@ -11,7 +11,8 @@ import pytest
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.reach import check_health, check_listen
 from dropdeploy.cli.configured import Agent
-from dropdeploy.model import App, Config, HealthCheck, Settings
+from dropdeploy.model.app import App, HealthCheck
+from dropdeploy.model.config import Config, Settings
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from dropdeploy.cli.check.systemctl import Facts, parse_facts
 from dropdeploy.cli.check.units import Named, Role, check_unit, units_of
-from dropdeploy.model import App, Hooks, Notify, Strategy, TrialCheck
+from dropdeploy.model.app import App, Hooks, Notify, Strategy, TrialCheck
 
 APP = App("shop", Path("/home/shop"), Path("/srv/drop/shop"), "shop.service")
 FINE = parse_facts(

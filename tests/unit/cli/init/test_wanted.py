@@ -12,7 +12,8 @@ from dropdeploy.cli.init.things import Account, Directory, Enabled, File, Group,
 from dropdeploy.cli.init.wanted import app_file, wanted_things
 from dropdeploy.cli.init.wish import Ground, Templates, Wish
 from dropdeploy.config.parse import SourceText, parse_config
-from dropdeploy.model import Config, Strategy
+from dropdeploy.model.app import Strategy
+from dropdeploy.model.config import Config
 
 TEMPLATES = Templates(
     polkit=(datafiles.find("polkit") / "dropdeploy-app.rules.in").read_text(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dropdeploy.model import Action, ErrorCode, Fault, HealthReport, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import HealthReport, Outcome, Status, Step, StepName, StepStatus
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.frame import Frame
 from dropdeploy.report.status import AppNow, Progress, Seen
 

@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.app_page import AppView, app_page, troubles
 from dropdeploy.report.page.as_json import app_page_json, deploy_json, overview_json, progress_json
 from dropdeploy.report.page.deploy_page import Neighbours, deploy_page, progress_page

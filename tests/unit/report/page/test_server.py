@@ -12,7 +12,7 @@ import pytest
 
 from dropdeploy.config.address import UnixAddress
 from dropdeploy.history import History
-from dropdeploy.model import Action, Answer, Marker, Version
+from dropdeploy.model.request import Action, Answer, Marker, Version
 from dropdeploy.report.page import stream
 from dropdeploy.report.page.bulletin import QUEUE, Bulletin, Event, Subscriber
 from dropdeploy.report.page.guard import Guard

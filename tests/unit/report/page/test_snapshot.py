@@ -11,7 +11,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dropdeploy.model import Action, ErrorCode, Fault, Outcome, Status
+from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.model.outcome import Outcome, Status
+from dropdeploy.model.request import Action
 from dropdeploy.report.page.snapshot import snapshot
 from dropdeploy.report.status import AppNow
 

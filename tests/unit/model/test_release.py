@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropdeploy.model import Version, next_release_id, parse_release_id
+from dropdeploy.model.release import next_release_id, parse_release_id
 
 NOW = datetime(2026, 1, 23, 14, 30, 22, 999_999, tzinfo=UTC)
 
@@ -39,10 +39,3 @@ def test_what_is_no_id(text: str) -> None:
 def test_the_next_id_is_greater_as_text_too(now: datetime, newest: datetime) -> None:
     before = next_release_id(newest.replace(tzinfo=UTC), None)
     assert next_release_id(now.replace(tzinfo=UTC), before) > before
-
-
-def test_the_same_bytes_after_a_reboot() -> None:
-    """Where the kernel numbers file systems as they are mounted: on overlay, btrfs, device mapper."""
-    before = Version(device=41, inode=7, size=100, modified_ns=1, changed_ns=2)
-    assert Version(device=42, inode=7, size=100, modified_ns=1, changed_ns=2) == before
-    assert Version(device=41, inode=8, size=100, modified_ns=1, changed_ns=2) != before
