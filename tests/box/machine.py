@@ -34,6 +34,13 @@ START = """
 set -e
 echo $$ > "$1/cgroup.procs"
 mount -t overlay -o "lowerdir=$2,upperdir=$3/upper,workdir=$3/work" overlay "$3/root"
+if [ -e "$3/disk.img" ]; then
+    mount -o loop "$3/disk.img" "$3/disk"
+    for part in home srv var/lib/dropdeploy; do
+        mkdir -p "$3/disk/$part" "$3/root/$part"
+        mount --bind "$3/disk/$part" "$3/root/$part"
+    done
+fi
 exec systemd-nspawn --quiet --boot --directory="$3/root" --machine="$4" --private-network --register=no --keep-unit \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
     --link-journal=no --resolv-conf=off --timezone=off --console=pipe --notify-ready=yes
@@ -102,10 +109,12 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20
 class Box:
     """One machine. Make it, ``boot()`` it, ``run()`` commands in it, ``remove()`` it.
 
-    The source tree, as it was when the box was made, is at /src, owned by root.
+    The source tree, as it was when the box was made, is at /src, owned by root. With ``disk_bytes``, what is deployed
+    (/home, /srv, the history) is on a disk of its own of at most so many: ext4 as Debian's installer makes it, whatever
+    file system the overlay is on.
     """
 
-    def __init__(self, recipe: Recipe = SERVER) -> None:
+    def __init__(self, recipe: Recipe = SERVER, *, disk_bytes: int = 0) -> None:
         self._tree = tree(recipe)
         self.name = f"dropdeploy-box-{secrets.token_hex(4)}"
         boxes = cache.directory("boxes")
@@ -119,6 +128,11 @@ class Box:
         for part in ("upper", "work", "root"):
             (self._place / part).mkdir()
         (self._place / keeper.CGROUP).write_text(str(self.cgroup))
+        if disk_bytes:
+            (self._place / "disk").mkdir()
+            with (self._place / "disk.img").open("wb") as image:
+                image.truncate(disk_bytes)
+            subprocess.run(["mkfs.ext4", "-q", self._place / "disk.img"], check=True)
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", keeper.__file__, str(self._place)],
             stdin=subprocess.PIPE,

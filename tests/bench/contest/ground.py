@@ -126,7 +126,7 @@ class Ground:
         }
 
     def stop(self, runners: list[dict[str, Any]]) -> None:
-        """The apps end and their releases go: what is measured next has the machine, and the disk, to itself."""
+        """The apps end: what is measured next has the machine to itself."""
         for runner in runners:
             self.box.run("systemctl", "stop", f"{runner['app']}.service")
 
