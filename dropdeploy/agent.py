@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,7 @@ from dropdeploy import lock, log, sdnotify
 from dropdeploy.answers import Answers
 from dropdeploy.config.address import parse_address
 from dropdeploy.config.directory import check_paths, read_token, survey_directory
-from dropdeploy.config.keys import MAIN_FILE
+from dropdeploy.config.files import MAIN_FILE
 from dropdeploy.config.parse import Mistake
 from dropdeploy.config.values import Expected
 from dropdeploy.deploy.effect import Ports
@@ -42,6 +42,7 @@ from dropdeploy.releases.store import AppReleases
 from dropdeploy.report.courier import Courier
 from dropdeploy.report.desk import Desk
 from dropdeploy.report.page.bulletin import Bulletin, Event
+from dropdeploy.report.roster_keeper import RosterKeeper
 from dropdeploy.report.status import Seen, status_line
 from dropdeploy.report.tally import Counter, Glance
 from dropdeploy.rounds import Rounds
@@ -91,6 +92,7 @@ class Agent:
         self._courier = Courier(history, self._app_named, units.start)
         self._watcher = Watcher(asyncio.get_running_loop(), self._wake, self._watches_lost)
         self._rounds = Rounds(self._watcher, config.settings.rescan_s)
+        self._roster = RosterKeeper(config.settings.state)
         self._running: dict[str, Running] = {}
         self.bulletin = Bulletin()
         self._counter = Counter()
@@ -109,6 +111,7 @@ class Agent:
         """Run until stopped."""
         await take_up(self._units, self._config)
         await self._watch()
+        self._roster.begin(self._config)
         for app in self._config.apps:
             self._start(app)
         self._look_after()
@@ -131,6 +134,7 @@ class Agent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(self._end(name) for name in list(self._running)))
+            await self._roster.close()
             await self._rounds.end()
             await asyncio.to_thread(self._watcher.close)
 
@@ -138,7 +142,7 @@ class Agent:
 
     def _start(self, app: App) -> None:
         drop = DropDirectory(app)
-        desk = Desk(app.drop, app.keep_results, has_page=app.status_page)
+        desk = Desk(app.drop, app.keep_results, has_page=app.status_page, shown=partial(self._roster.note, app))
         releases = AppReleases(
             root=app.root,
             group=app.group,
@@ -268,8 +272,9 @@ class Agent:
         wanted = {app.name: app for app in config.apps}
         stale = [name for name, running in self._running.items() if wanted.get(name) != running.lane.app]
         await asyncio.gather(*(self._end(name) for name in stale))
-        self._config = Config(self._config.settings, config.apps)
+        self._config = replace(config, settings=self._config.settings)
         await take_up(self._units, self._config)
+        self._roster.begin(self._config)
         await self._watch()
         fresh = [app for name, app in wanted.items() if name not in self._running]
         for app in fresh:

@@ -13,7 +13,7 @@ import pwd
 from pathlib import Path
 
 from dropdeploy.config.directory import not_built_yet, survey_directory, survey_paths
-from dropdeploy.config.keys import APPS_DIRECTORY
+from dropdeploy.config.files import APPS_DIRECTORY
 from dropdeploy.config.parse import Mistake
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about

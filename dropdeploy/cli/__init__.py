@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from dropdeploy.cli.parser import build_parser
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.cli.screen import plain, silence, standard_error
 
 COMMANDS: Mapping[str, str] = {
     "run": "dropdeploy.cli.running",
@@ -41,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
+        from dropdeploy.cli.screen import silence  # noqa: PLC0415 - rarely needed, and there are commands that are quicker
+
         silence(sys.stdout)
         return ExitCode.DONE  # whoever reads has read enough
     except KeyboardInterrupt:
@@ -60,6 +61,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         return _call(asked)
     except Refusal as refusal:
+        from dropdeploy.cli.screen import plain, standard_error  # noqa: PLC0415 - as above
+
         screen = standard_error()
         for line in refusal.lines:
             screen.line(plain(line))

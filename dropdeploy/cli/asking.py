@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from dropdeploy.cli.configured import Agent, agent_of, find_app, how_to_start, load
+from dropdeploy.cli.agent_state import Agent, agent_on, how_to_start
+from dropdeploy.cli.configured import find_app, load
 from dropdeploy.cli.dropping import drop_build, drop_marker, missing_sidecar, upload_name
 from dropdeploy.cli.following import Request
 from dropdeploy.cli.outcome_text import describe_outcome
@@ -56,10 +57,10 @@ def restart(asked: argparse.Namespace) -> int:
 
 
 def _ask(asked: argparse.Namespace, config: Config, app: App, name: str, drop: Callable[[], None]) -> int:
-    if agent_of(config) is Agent.STOPPED:
+    if agent_on(config.settings.state) is Agent.STOPPED:
         raise Refusal(
             ExitCode.UNAVAILABLE,
-            f"the agent is not running, so nothing was dropped; {how_to_start(config, asked.config)}",
+            f"the agent is not running, so nothing was dropped; {how_to_start(config.settings.bus, asked.config)}",
         )
     output = standard_output()
     request = Request.about(app.drop, name)
@@ -68,7 +69,7 @@ def _ask(asked: argparse.Namespace, config: Config, app: App, name: str, drop: C
         outcome = watch(
             request,
             LiveView(standard_error() if asked.json else output, app.name),
-            ask_agent=partial(agent_of, config),
+            ask_agent=partial(agent_on, config.settings.state),
             patience_s=app.settle_s + _NOTICE_S,
             timeout_s=asked.timeout,
         )

@@ -1,26 +1,16 @@
-"""What a command works on: the configuration, one of its apps, and whether the agent runs."""
+"""What a command works on: the configuration and its apps."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from enum import StrEnum
 from pathlib import Path
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.directory import read_config
 from dropdeploy.config.parse import Mistake
-from dropdeploy.lock import is_held
 from dropdeploy.model.app import App
-from dropdeploy.model.config import Bus, Config
-
-
-class Agent(StrEnum):
-    """Whether an agent runs on the state directory."""
-
-    RUNNING = "running"
-    STOPPED = "not running"
-    UNKNOWN = "unknown"
+from dropdeploy.model.config import Config
 
 
 def load(directory: Path) -> Config:
@@ -53,22 +43,3 @@ def find_app(config: Config, name: str) -> App:
 def apps_asked(config: Config, name: str | None) -> tuple[App, ...]:
     """The app of this name, or all of them."""
     return (find_app(config, name),) if name else config.apps
-
-
-def agent_of(config: Config) -> Agent:
-    """Whether the agent runs, as far as this user can know."""
-    try:
-        return Agent.RUNNING if is_held(config.settings.state) else Agent.STOPPED
-    except PermissionError:
-        return Agent.UNKNOWN
-
-
-def how_to_start(config: Config, directory: Path) -> str:
-    """What to do about an agent that does not run."""
-    match config.settings.bus:
-        case Bus.SYSTEM:
-            return "start it with `systemctl start dropdeploy`"
-        case Bus.USER:
-            return "start it with `systemctl --user start dropdeploy`"
-        case Bus.EMBEDDED:
-            return f"start it with `dropdeploy run --config {directory}`"

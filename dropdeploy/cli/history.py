@@ -8,7 +8,7 @@ from functools import partial
 
 from dropdeploy.cli.configured import find_app, load
 from dropdeploy.cli.moments import show_time
-from dropdeploy.cli.outcome_text import paint_status
+from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import plain, standard_error, standard_output

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dropdeploy.cli.history import history_columns, history_row
-from dropdeploy.cli.outcome_text import paint_status
+from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import Screen, standard_output

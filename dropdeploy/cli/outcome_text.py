@@ -4,35 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.screen import Colour, Screen, plain
-from dropdeploy.model.outcome import Outcome, Status
-
-STATUS_COLOURS = {
-    Status.DEPLOYED: Colour.GOOD,
-    Status.ROLLED_BACK: Colour.BAD,
-    Status.FAILED: Colour.BAD,
-    Status.REJECTED: Colour.BAD,
-    Status.INCOMPLETE: Colour.WARN,
-    Status.SUPERSEDED: Colour.WARN,
-    Status.CANCELLED: Colour.WARN,
-}
-
-
-def paint_status(status: str, screen: Screen) -> str:
-    """A status, or what a narrow table left of it, in its colour."""
-    known = next((colour for name, colour in STATUS_COLOURS.items() if name == status), None)
-    return screen.paint(status, known) if known else status
-
-
-def health_word(is_healthy: bool | None) -> str:
-    """A release's health in a word."""
-    return {True: "healthy", False: "ill", None: "not known"}[is_healthy]
-
-
-def paint_health(word: str, screen: Screen) -> str:
-    """That word in its colour."""
-    known = {"healthy": Colour.GOOD, "ill": Colour.BAD}.get(word)
-    return screen.paint(word, known) if known else word
+from dropdeploy.model.outcome import Outcome
 
 
 def describe_outcome(outcome: Outcome, screen: Screen) -> Iterator[str]:

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 
 from dropdeploy import __version__
-from dropdeploy.config.quantity import parse_span
-from dropdeploy.model.app import Strategy
-from dropdeploy.units.templates import KINDS
 
 DEFAULT_DIRECTORY = Path("/etc/dropdeploy")
 DEFAULT_KIND = "program"
+KINDS = ("node", "gunicorn", "uvicorn", "python", "program")
+STRATEGIES = ("restart", "reload", "handover")
+"""As the model and the templates have them, which take longer to import than all the rest; a test compares."""
 
 _EPILOG = """\
 exit codes:
@@ -90,7 +90,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_init(command: argparse.ArgumentParser) -> None:
     _add_app(command)
-    strategies = tuple(strategy.value for strategy in Strategy)
     command.add_argument("--root", metavar="DIR", type=Path, help="where releases live (default: /home/APP)")
     command.add_argument("--drop", metavar="DIR", type=Path, help="where uploads arrive (default: /srv/drop/APP)")
     command.add_argument("--unit", metavar="UNIT", help="the service that runs the app (default: APP.service)")
@@ -104,8 +103,8 @@ def _add_init(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--strategy",
         metavar="STRATEGY",
-        choices=strategies,
-        help=f"how the unit is brought to a new release: {', '.join(strategies)} (default: restart)",
+        choices=STRATEGIES,
+        help=f"how the unit is brought to a new release: {', '.join(STRATEGIES)} (default: restart)",
     )
     command.add_argument("--port", metavar="N", type=_port, help="the port of 127.0.0.1 on which the app answers")
     command.add_argument("--health", metavar="PATH", help="what the app answers with 200 when it is well (default: /)")
@@ -158,6 +157,8 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
 
 
 def _span(text: str) -> float:
+    from dropdeploy.config.quantity import parse_span  # noqa: PLC0415 - only where there is one
+
     seconds = parse_span(text)
     if not seconds:
         raise argparse.ArgumentTypeError(f'expected a time span such as "90s" or "5min", found "{text}"')

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from dropdeploy.cli.configured import find_app, load
 from dropdeploy.cli.moments import show_age
-from dropdeploy.cli.outcome_text import health_word, paint_health
+from dropdeploy.cli.painting import health_word, paint_health
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output

@@ -27,6 +27,8 @@ def plain(text: str) -> str:
 
     Names that are not UTF-8 carry their bytes as lone surrogates (PEP 383); they appear as ``\\xNN``.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else _spell(char) for char in text.expandtabs(4))
 
 

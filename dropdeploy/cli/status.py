@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dropdeploy.cli.configured import Agent, agent_of, apps_asked, how_to_start, load
+from dropdeploy.cli.agent_state import Agent, agent_on, how_to_start
 from dropdeploy.cli.moments import show_age
-from dropdeploy.cli.outcome_text import health_word, paint_health, paint_status
+from dropdeploy.cli.painting import health_word, paint_health, paint_status
 from dropdeploy.cli.reading import read_file
 from dropdeploy.cli.refusal import ExitCode, Refusal
+from dropdeploy.cli.roll import call_roll
 from dropdeploy.cli.screen import Screen, plain, standard_error, standard_output
 from dropdeploy.cli.tables import Column, table
-from dropdeploy.intake.names import STATUS_FILE
-from dropdeploy.model.app import App
+from dropdeploy.config.identity import identity_of
+from dropdeploy.roster import STATUS_FILE, Entry
 
 Told = Mapping[str, Any]
 """``status.toml`` as it was read."""
@@ -36,9 +37,9 @@ _SHAPE: Mapping[str, Any] = {
 
 def run(asked: argparse.Namespace) -> int:
     """Print how the apps are. Exit code 3 when the agent that should tell is known not to run."""
-    config = load(asked.config)
-    agent = agent_of(config)
-    told = [_read(app) for app in apps_asked(config, asked.app)]
+    state, bus, entries = call_roll(asked.config, asked.app)
+    agent = agent_on(state)
+    told = [_read(entry) for entry in entries]
     output, errors = standard_output(), standard_error()
     if asked.json:
         output.line(json.dumps({"agent": agent, "apps": told}, indent=2, default=_moment))
@@ -51,13 +52,33 @@ def run(asked: argparse.Namespace) -> int:
     else:
         errors.line("no apps are configured")
     if agent is Agent.STOPPED:
-        errors.line(f"the agent is not running: this is how things were; {how_to_start(config, asked.config)}")
+        errors.line(f"the agent is not running: this is how things were; {how_to_start(bus, asked.config)}")
         return ExitCode.UNAVAILABLE
     return ExitCode.DONE
 
 
-def _read(app: App) -> Told:
-    path = os.path.join(app.drop, STATUS_FILE)
+def _read(entry: Entry) -> Told:
+    path = f"{entry.drop}/{STATUS_FILE}"
+    return _as_on_disk(entry, {**(_as_rolled(entry, path) or _as_told(path)), "app": entry.app})
+
+
+def _as_rolled(entry: Entry, path: str) -> Told | None:
+    """What the agent wrote in ``status.toml``, if that is what stands there."""
+    try:
+        if entry.told is None or identity_of(os.lstat(path)) != entry.told_as:
+            return None
+    except OSError:
+        return None
+    return _with_moments(entry.told, ("since",)) | {
+        key: _with_moments(table, ("finished",)) for key, table in entry.told.items() if key == "last"
+    }
+
+
+def _with_moments(table: Told, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: datetime.fromisoformat(value) if key in keys else value for key, value in table.items()}
+
+
+def _as_told(path: str) -> Told:
     try:
         text = read_file(path) or ""  # the agent may not have looked at it yet
     except OSError as error:
@@ -65,10 +86,9 @@ def _read(app: App) -> Told:
             ExitCode.UNAVAILABLE, f"{path}: {error.strerror}; run this as root, or as a user who may read there"
         ) from error
     try:
-        told = _sound(tomllib.loads(text), _SHAPE)
+        return _sound(tomllib.loads(text), _SHAPE)
     except (tomllib.TOMLDecodeError, RecursionError):
-        told = {}
-    return _as_on_disk(app, {**told, "app": app.name})
+        return {}
 
 
 def _sound(told: dict[str, Any], shape: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,10 +103,10 @@ def _sound(told: dict[str, Any], shape: Mapping[str, Any]) -> dict[str, Any]:
     return sound
 
 
-def _as_on_disk(app: App, told: dict[str, Any]) -> Told:
+def _as_on_disk(entry: Entry, told: dict[str, Any]) -> Told:
     """What the link says is true, whenever ``status.toml`` was written."""
     try:
-        live = os.path.basename(os.readlink(os.path.join(app.root, "app")))
+        live = os.path.basename(os.readlink(f"{entry.root}/app"))
     except OSError:
         return told
     if told.get("live") == live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dropdeploy.cli.configured import Agent
+from dropdeploy.cli.agent_state import Agent
 from dropdeploy.cli.following import Progress, Request
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.cli.screen import Colour, Screen, plain

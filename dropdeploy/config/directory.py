@@ -6,12 +6,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from dropdeploy.config.claims import Claim, path_claims
-from dropdeploy.config.keys import APPS_DIRECTORY, MAIN_FILE
+from dropdeploy.config.files import APPS_DIRECTORY, MAIN_FILE, is_app_file
+from dropdeploy.config.identity import identity_of
 from dropdeploy.config.parse import Mistake, SourceText, conflict_mistakes, survey_config
 from dropdeploy.config.values import Expected
 from dropdeploy.model.app import Strategy
@@ -31,7 +31,7 @@ def read_config(directory: Path) -> Config | tuple[Mistake, ...]:
 def survey_directory(directory: Path) -> tuple[Config, tuple[Mistake, ...]]:
     """What is right in those files, and every mistake in them.
 
-    Hidden files, and those that do not end in ``.toml`` (editors' and dpkg's copies), are not read.
+    Which files are read says ``is_app_file``.
     """
     apps_directory = directory / APPS_DIRECTORY
     names = _list_names(directory, apps_directory)
@@ -41,7 +41,12 @@ def survey_directory(directory: Path) -> tuple[Config, tuple[Mistake, ...]]:
     config, mistakes = survey_config(
         main if isinstance(main, SourceText) else None, [source for source in apps if isinstance(source, SourceText)]
     )
-    return config, (*unread, *mistakes)
+    sources = {
+        found.path.removeprefix(f"{directory}/"): found.identity
+        for found in (main, *apps)
+        if isinstance(found, SourceText) and found.identity
+    }
+    return replace(config, sources=sources), (*unread, *mistakes)
 
 
 def check_paths(config: Config, directory: Path) -> tuple[Mistake, ...]:
@@ -103,7 +108,7 @@ def _look_at(path: Path) -> os.stat_result | str:
 
 def _list_names(directory: Path, apps_directory: Path) -> list[str] | Mistake:
     try:
-        return sorted(_app_files(os.listdir(apps_directory)))
+        return sorted(filter(is_app_file, os.listdir(apps_directory)))
     except FileNotFoundError:
         missing = apps_directory if directory.is_dir() else directory
         message = f"there is no such directory; create {apps_directory} with one file for each app, <app>.toml"
@@ -113,10 +118,6 @@ def _list_names(directory: Path, apps_directory: Path) -> list[str] | Mistake:
         return Mistake(str(directory if directory.is_file() else apps_directory), "", "", message)
     except OSError as error:
         return Mistake(str(apps_directory), "", "", f"cannot be read: {_reason(error)}")
-
-
-def _app_files(names: list[str]) -> Iterator[str]:
-    return (name for name in names if name.endswith(".toml") and not name.startswith("."))
 
 
 def _read_text(path: str) -> SourceText | Mistake | None:
@@ -139,7 +140,7 @@ def _read_text(path: str) -> SourceText | Mistake | None:
     except OSError as error:
         return Mistake(path, "", "", f"cannot be read: {_reason(error)}")
     try:
-        return SourceText(path, content.decode())
+        return SourceText(path, content.decode(), identity_of(status))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return Mistake(path, "", "", f"line {line}: expected UTF-8, found the byte 0x{content[error.start]:02x}")

@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dropdeploy.config import values
+from dropdeploy.config.files import MAIN_FILE
 from dropdeploy.config.values import Reader
 from dropdeploy.model.app import Accept, App, EmbeddedUnit, HealthCheck, Hooks, Notify, OnFailure, Strategy, TrialCheck
 from dropdeploy.model.config import Bus, Settings
 from dropdeploy.model.outcome import Status
-
-MAIN_FILE = "dropdeploy.toml"
-APPS_DIRECTORY = "apps.d"
 
 
 @dataclass(frozen=True, slots=True)

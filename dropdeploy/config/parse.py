@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dropdeploy.config.address import is_loopback, parse_address
 from dropdeploy.config.claims import Claim, claims_of_app, claims_of_settings, find_conflicts
+from dropdeploy.config.files import Identity
 from dropdeploy.config.keys import APP, PLACES, SETTINGS, Key, Table
 from dropdeploy.config.values import Expected, describe_type
 from dropdeploy.model.app import App, Strategy
@@ -27,10 +28,11 @@ _MAX_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """A file's path, as mistakes are to name it, and its text."""
+    """A file's path, as mistakes are to name it, its text, and which file on disk that was, if one."""
 
     path: str
     text: str
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of it. ``apps`` is in order of name."""
+    """All of it. ``apps`` is in order of name; ``sources`` are the files that it was read from, as ``config.files`` has
+    them."""
 
     settings: Settings
     apps: tuple[App, ...]
+    sources: Mapping[str, tuple[int, int, int, int]] = field(default_factory=dict, compare=False)

@@ -15,20 +15,22 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from dropdeploy.model.fault import Fault
 from dropdeploy.model.outcome import Outcome, Step
 from dropdeploy.report.dropfiles import (
     DEPLOYING,
     RESULT,
-    STATUS_FILE,
     STATUS_PAGE,
     deploying_name,
     remove,
     remove_leftovers,
     result_name,
+    write_and_identify,
     write_atomically,
 )
 from dropdeploy.report.result import deploying_text, result_text, to_toml
 from dropdeploy.report.status import AppNow, status_table
+from dropdeploy.roster import STATUS_FILE
 
 _PERCENT_PAUSE_S = 1.0
 """A growing percentage is told at most so often; a new step at once."""
@@ -43,15 +45,23 @@ def _page(now: AppNow, at: datetime) -> str:
 class Desk:
     """What one app's uploader is told."""
 
-    def __init__(self, directory: Path, keep_results: int, *, has_page: bool = False) -> None:
-        """``has_page``: there is to be a ``status.html``."""
+    def __init__(
+        self,
+        directory: Path,
+        keep_results: int,
+        *,
+        has_page: bool = False,
+        shown: Callable[[AppNow, os.stat_result], None] | None = None,
+    ) -> None:
+        """``has_page``: there is to be a ``status.html``. ``shown`` is called when a ``status.toml`` stands there."""
         self._directory = directory
         self._keep_results = keep_results
         self._has_page = has_page
+        self._shown = shown or (lambda *_: None)
         self._waiting: dict[str, str] = {}
         self._at: tuple[str, str] = ("", "")  # name and step told last
         self._told_s = 0.0
-        self._pending: dict[str, Callable[[], str]] = {}
+        self._pending: dict[str, tuple[Callable[[], str], Callable[[os.stat_result], None] | None]] = {}
         self._writing: asyncio.Task[None] | None = None
 
     # --- in passing ---
@@ -69,23 +79,27 @@ class Desk:
 
     def show(self, now: AppNow) -> None:
         """Tell how the app is: ``status.toml``, and ``status.html`` where that is wanted."""
-        self._write_soon(STATUS_FILE, lambda: to_toml(status_table(now)))
+        self._write_soon(STATUS_FILE, lambda: to_toml(status_table(now)), partial(self._shown, now))
         if self._has_page:
             self._write_soon(STATUS_PAGE, partial(_page, now, datetime.now(UTC)))
 
-    def _write_soon(self, name: str, text: Callable[[], str]) -> None:
-        self._pending[name] = text
+    def _write_soon(
+        self, name: str, text: Callable[[], str], written: Callable[[os.stat_result], None] | None = None
+    ) -> None:
+        self._pending[name] = text, written
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_pending(), name=f"telling in {self._directory}")
 
     async def _write_pending(self) -> None:
         while self._pending:
             name = next(iter(self._pending))
-            text = self._pending.pop(name)
-            await asyncio.to_thread(self._write, name, text)
+            text, written = self._pending.pop(name)
+            found = await asyncio.to_thread(self._write, name, text)
+            if written is not None and not isinstance(found, Fault):
+                written(found)
 
-    def _write(self, name: str, text: Callable[[], str]) -> None:
-        write_atomically(self._directory, name, text(), is_durable=False)
+    def _write(self, name: str, text: Callable[[], str]) -> os.stat_result | Fault:
+        return write_and_identify(self._directory, name, text(), is_durable=False)
 
     async def _settle(self) -> None:
         """What was to be written in passing is written, so that nothing comes after what is said next."""

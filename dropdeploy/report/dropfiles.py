@@ -17,7 +17,6 @@ from dropdeploy.model.fault import ErrorCode, Fault
 
 RESULT = ".result.toml"
 DEPLOYING = ".deploying"
-STATUS_FILE = "status.toml"
 STATUS_PAGE = "status.html"
 
 _MAX_NAME_BYTES = 255
@@ -53,18 +52,28 @@ def _with_ending(upload: str, ending: str) -> str:
     return os.fsdecode(name[:size]) + mark + ending
 
 
-def write_atomically(directory: int | Path, name: str, text: str, *, is_durable: bool = True) -> Fault | None:
-    """Put ``text`` under ``name``, readable for all, in place of whatever stood there; never through it, if a link.
+def write_atomically(
+    directory: int | Path, name: str, text: str, *, is_durable: bool = True, mode: int = 0o644
+) -> Fault | None:
+    """Put ``text`` under ``name`` in place of whatever stood there; never through it, if a link.
 
+    Readable for all, or with another ``mode``.
     ``directory`` is a path or an open descriptor. ``is_durable``: on disk when this returns, name and content. What
     cannot be written is a fault (``no-space``, ``not-authorised``, else ``internal``), and leaves what was there.
     """
+    written = write_and_identify(directory, name, text, is_durable=is_durable, mode=mode)
+    return written if isinstance(written, Fault) else None
+
+
+def write_and_identify(
+    directory: int | Path, name: str, text: str, *, is_durable: bool = True, mode: int = 0o644
+) -> os.stat_result | Fault:
+    """The same, and which file that is now."""
     try:
         with _opened(directory) as fd:
-            _replace(fd, name, text.encode(errors="replace"), is_durable)
+            return _replace(fd, name, text.encode(errors="replace"), is_durable, mode)
     except OSError as error:
         return _fault(directory, name, "written", error)
-    return None
 
 
 def remove(directory: int | Path, name: str) -> Fault | None:
@@ -100,7 +109,7 @@ def _opened(directory: int | Path) -> Iterator[int]:
         os.close(fd)
 
 
-def _replace(directory: int, name: str, content: bytes, is_durable: bool) -> None:
+def _replace(directory: int, name: str, content: bytes, is_durable: bool, mode: int) -> os.stat_result:
     temporary = f".dropdeploy-{secrets.token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=directory)
@@ -108,16 +117,18 @@ def _replace(directory: int, name: str, content: bytes, is_durable: bool) -> Non
         with open(fd, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(fd, 0o644)  # whatever the umask is
+            os.fchmod(fd, mode)  # whatever the umask is
             if is_durable:
                 os.fsync(fd)
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            status = os.fstat(fd)  # of these bytes, whatever stands under the name by now
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=directory)
         raise
     if is_durable:
         os.fsync(directory)
+    return status
 
 
 def _fault(directory: int | Path, name: str, what: str, error: OSError) -> Fault:

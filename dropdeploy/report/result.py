@@ -5,6 +5,7 @@ One mapping serves the file, ``--json`` and the webhook; keys that do not apply 
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -69,6 +70,11 @@ def outcome_as_json(outcome: Outcome) -> dict[str, object]:
     table = _for_output(outcome_table(outcome))
     assert isinstance(table, dict)
     return {key: str(value) if isinstance(value, datetime) else value for key, value in table.items()}
+
+
+def to_json(table: Mapping[str, object]) -> str:
+    """What TOML would tell, in one line of JSON: times are strings, as TOML writes them."""
+    return json.dumps(_for_output(table), separators=(",", ":"), default=str)
 
 
 def to_toml(table: Mapping[str, object]) -> str:

@@ -555,7 +555,7 @@ async def test_a_certificate_that_is_trusted(certificate: Path) -> None:
     program = textwrap.dedent("""
         import asyncio, sys
         from dropdeploy.health import HttpHealth
-        from dropdeploy.model import HealthCheck
+        from dropdeploy.model.app import HealthCheck
 
         async def yes():
             return True

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from dropdeploy.cli.agent_state import Agent, how_to_start
 from dropdeploy.cli.check.findings import Finding, denied, good, poor
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.place import Place
-from dropdeploy.cli.configured import Agent, how_to_start
 from dropdeploy.cli.init.look import account_named, group_name, user_name
 from dropdeploy.cli.init.wish import AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
@@ -90,7 +90,7 @@ def check_age(ground: Ground, place: Place | None) -> Iterator[Finding]:
 def _how_to_start(ground: Ground, place: Place | None) -> str:
     if place is not None and place.facts["ActiveState"] in ("failed", "activating"):
         return f"`journalctl -u {AGENT_UNIT} -n 20` says why it ended; then `systemctl restart {AGENT_UNIT}`"
-    return how_to_start(ground.config, ground.directory)
+    return how_to_start(ground.config.settings.bus, ground.directory)
 
 
 def _groups_of_user(user: str) -> frozenset[int]:

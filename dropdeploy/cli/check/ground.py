@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropdeploy.cli.configured import Agent, agent_of
+from dropdeploy.cli.agent_state import Agent, agent_on
 from dropdeploy.cli.init.look import group_name, user_name
 from dropdeploy.lock import LOCK_NAME
 from dropdeploy.model.config import Config
@@ -30,7 +30,7 @@ class Ground:
     @classmethod
     def of(cls, config: Config, directory: Path, *, is_in_its_place: bool = False) -> Ground:
         """As it is now."""
-        agent = agent_of(config)
+        agent = agent_on(config.settings.state)
         pid = 0
         if agent is Agent.RUNNING:
             with contextlib.suppress(OSError, ValueError):

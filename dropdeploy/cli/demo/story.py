@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dropdeploy.cli.configured import Agent, load
+from dropdeploy.cli.agent_state import Agent
+from dropdeploy.cli.configured import load
 from dropdeploy.cli.demo.builds import make_build
 from dropdeploy.cli.demo.narrator import INDENT, Narrator
 from dropdeploy.cli.demo.stage import APP, Stage
@@ -15,7 +16,7 @@ from dropdeploy.cli.demo.uploading import RATE, SlowCopy, Uploader, UploadError,
 from dropdeploy.cli.demo.visitors import COUNT, Tally, Visitors, ask
 from dropdeploy.cli.following import Request
 from dropdeploy.cli.history import history_table
-from dropdeploy.cli.outcome_text import paint_status
+from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import Refusal
 from dropdeploy.cli.watching import LiveView, watch

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.cli import watching
-from dropdeploy.cli.configured import Agent
+from dropdeploy.cli.agent_state import Agent
 from dropdeploy.cli.following import Progress, Request
 from dropdeploy.cli.refusal import Refusal
 from dropdeploy.cli.screen import Screen

@@ -314,7 +314,7 @@ AGENT = """
 import asyncio, sys
 from functools import partial
 from pathlib import Path
-from dropdeploy.model import EmbeddedUnit
+from dropdeploy.model.app import EmbeddedUnit
 from dropdeploy.units.embedded import EmbeddedUnits
 
 async def main():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dropdeploy.cli.agent_state import Agent
 from dropdeploy.cli.check import drop
 from dropdeploy.cli.check.findings import Finding, Level
 from dropdeploy.cli.check.ground import Ground
-from dropdeploy.cli.configured import Agent
 from dropdeploy.intake.listing import Closed
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config, Settings

@@ -11,8 +11,9 @@ CODE = """
 from pathlib import Path
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.inotify import check_inotify
-from dropdeploy.cli.configured import Agent
-from dropdeploy.model import App, Config, Settings
+from dropdeploy.cli.agent_state import Agent
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config, Settings
 apps = tuple(App(name, Path("/"), Path("/"), "x.service") for name in "abc")
 for finding in check_inotify(Ground(Config(Settings(), apps), Path("/"), Agent.STOPPED, 0)):
     print(finding.level.lower(), finding.what, finding.mend)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dropdeploy.cli.agent_state import Agent
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.keys import check_notify, check_signers, check_token
-from dropdeploy.cli.configured import Agent
 from dropdeploy.model.app import Accept, App, Notify
 from dropdeploy.model.config import Config, Settings
 

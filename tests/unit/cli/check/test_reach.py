@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dropdeploy.cli.agent_state import Agent
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.reach import check_health, check_listen
-from dropdeploy.cli.configured import Agent
 from dropdeploy.model.app import App, HealthCheck
 from dropdeploy.model.config import Config, Settings
 
