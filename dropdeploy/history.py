@@ -108,6 +108,16 @@ class Unreported:
 
 
 @dataclass(frozen=True, slots=True)
+class Undecided:
+    """A deploy that was interrupted: what asked for it and when, and its last intent, "" where there was none yet."""
+
+    id: int
+    request: Upload | Marker
+    started: datetime
+    intent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A verdict that somebody is to be told, by ``channel`` ("webhook" or "email"); ``tries`` failed."""
 
@@ -306,12 +316,17 @@ class History:
 
     # --- what the agent asks ---
 
-    def undecided(self, app: str) -> tuple[tuple[int, str], ...]:
-        """Deploys that were interrupted: number and last intent, which is "" where there was none yet."""
+    def undecided(self, app: str) -> tuple[Undecided, ...]:
+        """Deploys that were interrupted, oldest first."""
         rows = self._db.execute(
-            "SELECT id, intent FROM deploys WHERE app = ? AND reported = 0 AND status IS NULL ORDER BY id", (app,)
+            "SELECT id, request, started, intent FROM deploys "
+            "WHERE app = ? AND reported = 0 AND status IS NULL ORDER BY id",
+            (app,),
         )
-        return tuple((number, intent or "") for number, intent in rows)
+        return tuple(
+            Undecided(number, record.load(_Asked, asked).request, datetime.fromisoformat(started), intent or "")
+            for number, asked, started, intent in rows
+        )
 
     def unreported(self, app: str) -> tuple[Unreported, ...]:
         """Verdicts whose result file may be missing, oldest first."""
@@ -348,6 +363,23 @@ class History:
         """What is known of the releases' health; a release that is missing here was never judged."""
         rows = self._db.execute("SELECT release, healthy FROM releases WHERE app = ?", (app,))
         return {release: None if healthy is None else bool(healthy) for release, healthy in rows}
+
+    def disown(self, app: str, release: str, deploy: int) -> None:
+        """A release that was never judged and should be gone, but is not: it is none to go back to."""
+        self._db.execute(
+            "INSERT INTO releases (app, release, healthy, deploy) VALUES (?, ?, 0, ?) "
+            "ON CONFLICT (app, release) DO UPDATE SET healthy = 0",
+            (app, release, deploy),
+        )
+
+    def disowned(self, app: str) -> tuple[str, ...]:
+        """The releases that should be gone: bad ones of deploys that have no verdict, or were cancelled."""
+        rows = self._db.execute(
+            "SELECT release FROM releases LEFT JOIN deploys ON id = deploy "
+            "WHERE releases.app = ? AND healthy = 0 AND (id IS NULL OR status = 'cancelled') ORDER BY release",
+            (app,),
+        )
+        return tuple(release for (release,) in rows)
 
     def newest_release(self, app: str) -> str:
         """The greatest id ever given, whether or not it is still on disk; "" when there is none."""

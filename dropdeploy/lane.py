@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +19,9 @@ from dropdeploy import record
 from dropdeploy.answers import Answers
 from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
-from dropdeploy.deploy.recovery import Course, recover, take_up
+from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
 from dropdeploy.deploy.runner import GoingDownError, Runner, unconfigured, way_of
+from dropdeploy.deploy.standing import is_same_run, is_up
 from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
@@ -33,7 +34,7 @@ from dropdeploy.intake.provenance import is_only_touched
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import Status
-from dropdeploy.model.request import Action, Fate, Format, Marker, Upload, Version
+from dropdeploy.model.request import NOWHERE, Action, Fate, Format, Marker, Upload, Version
 from dropdeploy.report.status import AppNow, Progress, Seen
 from dropdeploy.slots import Slots
 
@@ -86,6 +87,7 @@ class Lane:
         self._wakeup = asyncio.Event()
         self._memory = Memory()
         self._left: Left | None = None
+        self._interrupted: list[plan.Deploy] = []  # before the swap, and not known yet whether they are still asked for
         self._work: Work | None = None
         self._advanced = advanced  # called whenever `seen` has other progress
         self._progress: Progress | None = None
@@ -176,6 +178,7 @@ class Lane:
         busy = self._work.request.name if self._work is not None else ""
         fresh = frozenset(judgement.fresh)
         self._memory = remember_news(judgement.memory, fresh & {busy})
+        await self._end_interrupted(judgement.asked)
         for name in fresh - {busy}:
             await self._answers.forget_result(name)
         for entry in judgement.cancels:
@@ -279,7 +282,10 @@ class Lane:
             return
         extra = about(Kind.BEGUN, self.app.name, number, action=action, upload=request.name)
         logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
-        state = plan.begin(
+        await self._finish(await self._runner.run(self._first_state(number, request, started)))
+
+    def _first_state(self, number: int, request: Upload | Marker, started: datetime) -> plan.Deploy:
+        return plan.begin(
             id=number,
             app=self.app.name,
             request=request,
@@ -288,7 +294,6 @@ class Lane:
             without=unconfigured(self.app),
             way=way_of(self.app),
         )
-        await self._finish(await self._runner.run(state))
 
     async def _finish(self, state: plan.Deploy) -> None:
         """Give the verdict; or none yet, when the upload may still become something else."""
@@ -364,11 +369,13 @@ class Lane:
     async def _recover(self) -> None:
         name = self.app.name
         await self._answers.open()
-        for number, intent in await self._history.ask(lambda history: history.undecided(name)):
-            if intent:
-                await self._recover_deploy(record.load(plan.Deploy, intent))
+        self._interrupted.clear()
+        for each in await self._history.ask(lambda history: history.undecided(name)):
+            if each.intent:
+                await self._recover_deploy(record.load(plan.Deploy, each.intent))
             else:
-                await self._history.ask(partial(History.forget, deploy=number))
+                await self._recover_deploy(self._first_state(each.id, each.request, each.started))
+        await self._runner.take_away_disowned()
         await self._releases.sweep()
         await self._settle()
 
@@ -389,22 +396,39 @@ class Lane:
         extra = about(Kind.INTERRUPTED, self.app.name, state.id, action=state.action, upload=state.request.name)
         logger.warning("%s: %s: %s", self.app.name, what, recovery.course, extra=extra)
         if recovery.course is Course.CARRY_ON:
-            taken_up = take_up(state, self._answers.now.live, is_up=await self._is_up(state.way))
-            await self._finish(await self._runner.run(taken_up))
+            await self._finish(await self._runner.run(await self._take_up(state)))
             return
         await self._runner.stop_beside(state)
         if recovery.discard:
-            await self._releases.discard(recovery.discard)
-        await self._history.ask(lambda history: history.forget(state.id))
+            await self._runner.take_away(state)
+        self._interrupted.append(state)  # undecided until the drop directory has been seen
 
-    async def _is_up(self, way: plan.Way) -> bool:
-        """Whether the app runs, or is on its way there, as far as can be told."""
-        if way is plan.Way.HANDOVER:
+    async def _end_interrupted(self, asked: Collection[str]) -> None:
+        """What is still asked for is forgotten, as it is begun anew; what is not gets its verdict."""
+        while self._interrupted:
+            state = self._interrupted[0]
+            request = state.request
+            if request.name in asked:
+                await self._history.ask(partial(History.forget, deploy=state.id))
+            else:
+                now = self._answers.now
+                outcome = decide(take_back(state, now.live, is_healthy=now.is_healthy), datetime.now(UTC))
+                # Should the very same come back (a file system that was not mounted), it has not been answered.
+                await self._answers.record(outcome, replace(request, version=NOWHERE), {})
+            self._interrupted.pop(0)
+
+    async def _take_up(self, state: plan.Deploy) -> plan.Deploy:
+        if state.way is plan.Way.HANDOVER:
             standing = await self._units.standing(self.app.unit)
         else:
             unit = await self._units.inspect(self.app.unit)
             standing = unit if isinstance(unit, Fault) else (unit,)
-        return isinstance(standing, Fault) or any(unit.active_state in _UP for unit in standing)
+        live = self._answers.now.live
+        if isinstance(standing, Fault):
+            return take_up(state, live, is_up=True)  # as far as can be told
+        has_old = any(is_up(now) and is_same_run(now, then) for now in standing for then in state.before)
+        up = any(unit.active_state in _UP for unit in standing)
+        return take_up(state, live, is_up=up, is_old_gone=not has_old)
 
 
 def _with_live(now: AppNow, state: plan.Deploy) -> AppNow:

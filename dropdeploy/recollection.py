@@ -22,14 +22,13 @@ from dropdeploy.intake.wholeness import version_of
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config
 from dropdeploy.model.outcome import Outcome
-from dropdeploy.model.request import Action, Answer, Format, Marker, Upload, Version
+from dropdeploy.model.request import NOWHERE, Action, Answer, Format, Marker, Upload, Version
 from dropdeploy.report.dropfiles import RESULT
 from dropdeploy.report.result import parse_result
 
 logger = logging.getLogger(__name__)
 
 _RESULT_LIMIT = 1024 * 1024
-_NOWHERE = Version(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +144,5 @@ def _format(drop: Path, name: str) -> Format:
 
 def _gone(outcome: Outcome) -> Upload | Marker:
     if outcome.action is Action.DEPLOY:
-        return Upload(outcome.upload, Format.UNKNOWN, _NOWHERE)
-    return Marker(outcome.upload, outcome.action, _NOWHERE)
+        return Upload(outcome.upload, Format.UNKNOWN, NOWHERE)
+    return Marker(outcome.upload, outcome.action, NOWHERE)

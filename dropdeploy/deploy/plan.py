@@ -110,8 +110,7 @@ HOUSEKEEPING = frozenset({Phase.AFTER_LIVE, Phase.PRUNE, Phase.DISCARD})
 """Never fails a deploy: the step tells what was left undone."""
 BEFORE_SWAP = frozenset({Phase.PREFLIGHT, Phase.EXTRACT, Phase.LINK, Phase.HOOKS, Phase.TRIAL})
 """Nothing of what serves was touched yet."""
-CANCELLABLE = BEFORE_SWAP | {Phase.START, Phase.BESIDE}
-"""It has not gone live yet."""
+_BESIDE = frozenset({Phase.START, Phase.BESIDE})
 REFUSALS = frozenset({ErrorCode.NOT_AUTHORISED, ErrorCode.UNIT_MASKED, ErrorCode.UNIT_NOT_FOUND})
 """A restart or a start that ends so has not begun: what ran before runs on, and the way back is the link alone."""
 
@@ -139,8 +138,9 @@ class Deploy:
 
     ``release`` is what it makes or aims at, ``live`` what `app` points to now, and ``is_live_healthy`` what was seen
     of that (None: nothing yet). ``run`` is the unit's run whose health decides. ``has_restarted``: what serves was
-    touched. ``unit`` and ``before``: see Ground; ``is_old_well``: see Started. ``fault`` is why what was asked for did
-    not succeed, ``back_fault`` why the way back did not.
+    touched. ``unit`` and ``before``: see Ground; ``is_old_well``: see Started. ``is_old_gone``: it was taken up again
+    when none of ``before`` ran any more. ``fault`` is why what was asked for did not succeed, ``back_fault`` why the
+    way back did not. ``is_left``: its release was to be discarded, and could not be.
     """
 
     id: int
@@ -161,6 +161,7 @@ class Deploy:
     unit: str = ""
     before: tuple[UnitState, ...] = ()
     is_old_well: bool | None = None
+    is_old_gone: bool = False
     unpacked: Unpacked | None = None
     meta: tuple[tuple[str, str], ...] = ()
     health: HealthReport | None = None
@@ -169,6 +170,7 @@ class Deploy:
     fault_step: StepName | None = None
     back_fault: Fault | None = None
     is_cancelled: bool = False
+    is_left: bool = False
 
     @property
     def way(self) -> Way:
@@ -278,6 +280,13 @@ def may_have_swapped(state: Deploy) -> bool:
     return state.live != state.back_to or state.fault_step is StepName.SWAP
 
 
+def is_cancellable(state: Deploy) -> bool:
+    """It has not gone live yet. (A handover that is taken up again after its swap has; a restart never does.)"""
+    if state.phase in _BESIDE:
+        return state.live != state.release or _is_restart(state)
+    return state.phase in BEFORE_SWAP
+
+
 def _is_cancelled_deploy(state: Deploy) -> bool:
     return state.is_cancelled and _is_deploy(state)
 
@@ -285,6 +294,11 @@ def _is_cancelled_deploy(state: Deploy) -> bool:
 def _keeps_ill(state: Deploy) -> bool:
     # A rollback always returns: its promise is to be no worse off than before.
     return state.action is Action.DEPLOY and state.on_failure is OnFailure.KEEP
+
+
+def is_kept_alone(state: Deploy) -> bool:
+    """A handover that had come so far that an ill release is kept, when it was interrupted."""
+    return _keeps_ill(state) and state.is_old_gone and state.live == state.release
 
 
 def _drives(phase: Phase) -> Guard:
@@ -316,8 +330,9 @@ def _onward(phase: Phase) -> Rule:
 _BACK_IN_PLACE: Rule = ((_has_way_back, Phase.BACK_SWAP), (_always, Phase.OFF))
 _BACK_EITHER_WAY: Rule = ((_can_take_back, Phase.BACK_START), *_BACK_IN_PLACE)
 _UNLESS_KEPT: Rule = ((_is_restart, Phase.DECIDED), (_keeps_ill, Phase.PRUNE))
-_ILL_BESIDE: Rule = ((_has_way_back, Phase.BACK_START), (_always, Phase.OFF))
-"""It is not live yet, so there is nothing that `on_failure` could keep."""
+_BACK_FROM_BESIDE: Rule = ((_has_way_back, Phase.BACK_START), (_always, Phase.OFF))
+_ILL_BESIDE: Rule = ((is_kept_alone, Phase.PRUNE), *_BACK_FROM_BESIDE)
+"""It is not live yet, so there is nothing that `on_failure` could keep; unless this is done again after a crash."""
 
 TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     **{(phase, Done): _onward(phase) for phase in Phase if phase in _FORWARD},
@@ -365,8 +380,8 @@ TRANSITIONS: Mapping[tuple[Phase, type[Event]], Rule] = {
     (Phase.LINK, Cancelled): _to(Phase.DISCARD),
     (Phase.HOOKS, Cancelled): ((_is_deploy, Phase.DISCARD), (_always, Phase.DECIDED)),
     (Phase.TRIAL, Cancelled): _to(Phase.DISCARD),
-    (Phase.START, Cancelled): _ILL_BESIDE,
-    (Phase.BESIDE, Cancelled): _ILL_BESIDE,
+    (Phase.START, Cancelled): _BACK_FROM_BESIDE,
+    (Phase.BESIDE, Cancelled): _BACK_FROM_BESIDE,
 }
 
 
@@ -414,7 +429,7 @@ def _note(state: Deploy, event: Event) -> Deploy:
     if state.phase in BACK:
         return replace(noted, back_fault=event.fault)
     if state.phase in HOUSEKEEPING:
-        return noted
+        return replace(noted, is_left=state.phase is Phase.DISCARD)
     if state.phase in (Phase.START, Phase.RESTART) and (event.fault.code in REFUSALS or not event.has_begun):
         noted = replace(noted, has_restarted=False)
     return replace(noted, fault=event.fault, fault_step=STEP_OF[state.phase])
@@ -433,6 +448,8 @@ def _see_live(state: Deploy, kind: type[Event]) -> Deploy:
         case ((Phase.HEALTH | Phase.BACK_HEALTH), is_healthy):
             return replace(state, is_live_healthy=is_healthy)
         case ((Phase.RESTART | Phase.BACK_RESTART | Phase.BACK_START), False):
+            return replace(state, is_live_healthy=False)
+        case ((Phase.START | Phase.BESIDE | Phase.WITHDRAW), False) if is_kept_alone(state):
             return replace(state, is_live_healthy=False)
         case _:
             return state

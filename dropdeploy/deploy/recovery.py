@@ -1,7 +1,9 @@
 """What to do with a deploy that was interrupted: by a crash, a power cut, or the agent's being stopped.
 
 The last intent tells which phase may have been begun, ended, or neither. Before the swap nothing of the live release
-was touched: what was built is taken away, and the upload or marker, which is still there, is judged anew ("as before").
+was touched: what was built is taken away, and the upload or marker, if it is still there, is judged anew ("as before").
+If it is gone, or nothing asks for it any more, the deploy counts as cancelled, so that whoever waits for its result
+gets one: nobody can be asked what was meant, nothing of the app was touched, and nothing is known against the build.
 From the swap on the deploy carries on in the same phase, because each can be performed twice: it will end in a verdict.
 Where `app` does not lead where that phase takes it to lead (an intent could not be written on a full disk, or somebody
 has changed the link meanwhile), it carries on from the swap that makes it so. A handover carries on from its beginning,
@@ -17,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dropdeploy.deploy.plan import BEFORE_SWAP, Deploy, Phase, Way
+from dropdeploy.deploy.plan import BEFORE_SWAP, STEP_OF, Deploy, Phase, Way
+from dropdeploy.model.fault import ErrorCode, Fault
 
 
 class Course(StrEnum):
@@ -75,9 +78,10 @@ _FIRST: Mapping[Way, tuple[Phase, Phase]] = {
 """How a release is started, forth and back."""
 
 
-def take_up(state: Deploy, live: str, *, is_up: bool) -> Deploy:
+def take_up(state: Deploy, live: str, *, is_up: bool, is_old_gone: bool = False) -> Deploy:
     """The state from which an interrupted deploy carries on. ``live`` is what `app` leads to; ``is_up``: the unit runs,
-    or is on its way there."""
+    or is on its way there; ``is_old_gone``: none of ``state.before`` is in the same run any more."""
+    state = replace(state, is_old_gone=is_old_gone)
     if state.way is Way.HANDOVER and state.phase in _BEGINNINGS:
         # What was seen of the health of what was live before is of no use where something else is live.
         healthy = state.is_live_healthy if live == state.live else None
@@ -102,3 +106,22 @@ def recover(state: Deploy) -> Recovery:
     course = COURSES[state.phase]
     is_own = Phase.EXTRACT in state.route
     return Recovery(course, state.release if course is Course.AS_BEFORE and is_own else "")
+
+
+def take_back(state: Deploy, live: str, *, is_healthy: bool | None) -> Deploy:
+    """The end of a deploy that was interrupted before the swap, and that nothing asks for any more. ``live`` is what
+    `app` leads to, and ``is_healthy`` what is known of that."""
+    step, name = STEP_OF[state.phase], state.request.name
+    return replace(
+        state,
+        phase=Phase.DECIDED,
+        live=live,
+        is_live_healthy=is_healthy,
+        is_cancelled=True,
+        fault_step=step,
+        fault=Fault(
+            ErrorCode.CANCELLED,
+            f"the agent was stopped during {step}, and when it was started again {name} had been taken away",
+            "upload it again if it is still wanted",
+        ),
+    )

@@ -20,7 +20,6 @@ from dropdeploy.deploy.handover import Handover
 from dropdeploy.deploy.hooks import run_hooks, stop_hooks
 from dropdeploy.deploy.plan import (
     BEFORE_SWAP,
-    CANCELLABLE,
     Cancelled,
     Deploy,
     Done,
@@ -30,6 +29,7 @@ from dropdeploy.deploy.plan import (
     Phase,
     Way,
     advance,
+    is_cancellable,
 )
 from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight
@@ -88,6 +88,7 @@ class Runner:
         self._held: OpenUpload | None = None
         self._effect: asyncio.Future[Good | Bad] | None = None
         self._phase = Phase.DECIDED
+        self._is_cancellable = False
         self._is_cancel_wanted = False
         self._log_cursor = ""
         self._handover = Handover(app, ports)
@@ -96,7 +97,7 @@ class Runner:
 
     def cancel(self) -> bool:
         """Stop the deploy in progress if it has not swapped yet. False when there is none, or it is too late."""
-        if self._phase not in CANCELLABLE:
+        if not self._is_cancellable:
             return False
         self._is_cancel_wanted = True
         if self._effect is not None:
@@ -114,14 +115,14 @@ class Runner:
         self._is_cancel_wanted = False
         try:
             while state.phase is not Phase.DECIDED:
-                self._phase = state.phase
+                self._phase, self._is_cancellable = state.phase, is_cancellable(state)
                 obstacle = await self._intend(state)
                 self._tell(state, None)
                 state = advance(
                     state, Failed(0.0, obstacle, has_begun=False) if obstacle else await self._perform(state)
                 )
         finally:
-            self._phase = Phase.DECIDED
+            self._phase, self._is_cancellable = Phase.DECIDED, False
             self._let_go()
         return state
 
@@ -143,7 +144,7 @@ class Runner:
 
     async def _perform(self, state: Deploy) -> Event:
         began = time.monotonic()
-        if self._is_cancel_wanted and state.phase in CANCELLABLE:
+        if self._is_cancel_wanted and is_cancellable(state):
             return Cancelled(0.0)
         self._effect = asyncio.ensure_future(EFFECTS[state.phase](self, state))
         try:
@@ -225,6 +226,21 @@ class Runner:
     async def _link(self, state: Deploy) -> Good | Bad:
         detail = await self._ports.releases.finish(state.release)
         return Bad(detail) if isinstance(detail, Fault) else Good(detail=detail)
+
+    async def take_away(self, state: Deploy) -> None:
+        """Remove the release that an interrupted deploy was making. What cannot be removed must not pass for one to go
+        back to: it is disowned, and tried again at the next start."""
+        fault = await self._ports.releases.discard(state.release)
+        if fault is None:
+            return
+        logger.error("%s: %s", self.app.name, fault.message, extra=about(Kind.TROUBLE, self.app.name, state.id))
+        disown = partial(History.disown, app=self.app.name, release=state.release, deploy=state.id)
+        await self._ports.history.ask(disown)
+
+    async def take_away_disowned(self) -> None:
+        """Remove what could not be removed when it should have been."""
+        for release in await self._ports.history.ask(lambda history: history.disowned(self.app.name)):
+            await self._ports.releases.discard(release)
 
     async def _discard(self, state: Deploy) -> Good | Bad:
         return _plain(await self._ports.releases.discard(state.release))

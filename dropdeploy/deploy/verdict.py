@@ -27,6 +27,8 @@ def is_release_healthy(state: Deploy) -> bool | None:
     Known from the phase ``health`` on, thus also while pruning. A restart proves nothing about the release: it was
     healthy once, and stays a place to return to.
     """
+    if state.is_left:
+        return False  # nothing is known of it, and it is not to be gone back to
     if state.action is Action.RESTART or state.is_cancelled:
         return None
     if state.fault is not None:
@@ -85,7 +87,7 @@ def decide(state: Deploy, finished: datetime) -> Outcome:
 
 
 def _fault(state: Deploy, status: Status) -> Fault | None:
-    if status is Status.CANCELLED:
+    if status is Status.CANCELLED and state.fault is None:
         return Fault(
             ErrorCode.CANCELLED,
             f"cancelled during {state.fault_step} because a file named cancel was uploaded",
@@ -118,7 +120,8 @@ def _summary(state: Deploy, status: Status, seconds: float) -> str:
         case Status.INCOMPLETE:
             return f"{state.request.name} is not complete, nothing was touched"
         case Status.CANCELLED:
-            return f"{state.request.name} was cancelled, {_still(state)}"
+            how = "was cancelled" if state.fault is None else "was interrupted and taken away"
+            return f"{state.request.name} {how}, {_still(state)}"
         case _:
             return f"{_what(state)} failed during {state.fault_step}, {_still(state)}"
 

@@ -93,6 +93,7 @@ def judge(
         leaving=tuple(found.upload for _, found in verdicts if isinstance(found, _Leaving) and found.seconds is None),
         answers=tuple(found for _, found in verdicts if isinstance(found, tuple)),
         fresh=tuple(_fresh(look, memory, verdicts)),
+        asked=frozenset(entry.name for entry, found in verdicts if not isinstance(found, _Nothing)),
         is_held=any(_marker(entry) is MarkerName.HOLD for entry in listing),
         cancels=tuple(entry for entry in listing if _marker(entry) is MarkerName.CANCEL),
         look_again_s=min(waits, default=None),
@@ -177,6 +178,9 @@ def _judge_archive(look: _Look, entry: Entry, archive_format: Format) -> _Found:
     is_deployed = answer is not None and answer.fate is Fate.GOES and answer.request.version == upload.version
     if is_deployed and look.app.after == "delete":
         return _leave(look, upload)
+    ready = look.sidecar(entry.name, READY)
+    if ready is not None and not look.is_settled(ready):
+        return _until_settled(look, ready)
     if _is_answered(answer, upload):
         return _Nothing()
     if (wait := _until_all_settled(look, [entry, *(part for _, part in _sidecars(look, entry.name))])) is not None:

@@ -39,7 +39,7 @@ class Judgement:
     ``answers`` are uploads with the fault that is to be told instead of a deploy; ``fresh`` are names under which
     something new appeared with this look: a result from before no longer speaks of it. ``look_again_s``: after so many
     seconds the same files may amount to something else, event or not. ``leaving`` were deployed, are to be deleted, and
-    nothing about them has changed for a while.
+    nothing about them has changed for a while. ``asked`` are the names of all that has no answer yet, ready or not.
     """
 
     memory: Memory
@@ -48,6 +48,7 @@ class Judgement:
     markers: tuple[Marker, ...] = ()
     answers: tuple[tuple[Upload, Fault], ...] = ()
     fresh: tuple[str, ...] = ()
+    asked: frozenset[str] = frozenset()
     is_held: bool = False
     cancels: tuple[Entry, ...] = ()
     look_again_s: float | None = None

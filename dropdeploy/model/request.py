@@ -44,6 +44,10 @@ class Version:
     mode: int = field(default=0, compare=False)
 
 
+NOWHERE = Version(0, 0, 0, 0, 0)
+"""Of no file there is: what is remembered with it is answered by name only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A file or directory in the drop directory that is to become a release.

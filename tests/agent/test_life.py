@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent.world import World, build, wait_for
+from tests.agent.world import World, build, files_of, tar, wait_for
 
 
 def test_uploads_that_came_while_it_was_down_are_found(world: World) -> None:
@@ -53,6 +53,39 @@ def test_a_kill_before_the_swap_is_as_before(world: World) -> None:
     assert world.result("v2.tar.gz")["status"] == "deployed"
     assert world.ask()["version"] == "v2"
     assert not [name for name in world.releases() if name.startswith(".")]
+
+
+def test_what_was_taken_away_after_a_kill_before_the_swap_has_a_verdict(world: World) -> None:
+    files = {f"data/{number}": "x" for number in range(3000)}
+
+    def step() -> str:
+        try:
+            return str(tomllib.loads((world.drop / "v2.tar.gz.deploying").read_text())["step"])
+        except (FileNotFoundError, tomllib.TOMLDecodeError):
+            return "over" if (world.drop / "v2.tar.gz.result.toml").exists() else ""
+
+    world.start()
+    first = world.deploy("v1")
+    for _ in range(20):
+        (world.drop / "v2.tar.gz.result.toml").unlink(missing_ok=True)
+        world.put("v2.tar.gz", tar({**files_of("v2"), **files}))
+        wait_for("work", step)
+        world.stop(signal.SIGKILL)
+        if world.live() == first["release"]:
+            break
+        world.start()  # too late: it has swapped
+        world.result("v2.tar.gz")
+        first = world.deploy("v1")
+    (world.drop / "v2.tar.gz").unlink()
+    world.start()
+    result = world.result("v2.tar.gz")
+    assert (result["status"], result["error"]["code"]) == ("cancelled", "cancelled")
+    assert "the agent was stopped during" in result["error"]["message"]
+    assert (result["live"], result["live_healthy"]) == (first["release"], True)
+    assert world.dropped() == []
+    # It is over, and not in the way of the same name.
+    assert world.deploy("v2")["status"] == "deployed"
+    assert world.stop() == 0
 
 
 def test_a_kill_during_health_ends_in_a_verdict(world: World) -> None:

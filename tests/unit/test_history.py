@@ -12,7 +12,7 @@ import pytest
 
 from dropdeploy import history as history_module
 from dropdeploy import record
-from dropdeploy.history import SCHEMA, History, HistoryError, HistoryThread, Pending, UnfitHistoryError
+from dropdeploy.history import SCHEMA, History, HistoryError, HistoryThread, Pending, Undecided, UnfitHistoryError
 from dropdeploy.model.outcome import Outcome, Status
 from dropdeploy.model.request import Action, Answer, Format, Marker, Upload, Version
 
@@ -40,9 +40,9 @@ def conclude(history: History, upload: Upload = UPLOAD, status: Status = Status.
 
 def test_the_course_of_a_deploy(history: History) -> None:
     number = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
-    assert history.undecided("myapp") == ((number, ""),)
+    assert history.undecided("myapp") == (Undecided(number, UPLOAD, NOW),)
     history.intend(number, "about to swap")
-    assert history.undecided("myapp") == ((number, "about to swap"),)
+    assert history.undecided("myapp") == (Undecided(number, UPLOAD, NOW, "about to swap"),)
     history.conclude(
         outcome(number, release="20260101-000000"), Answer(UPLOAD, reopens=True), {"20260101-000000": True}
     )
@@ -60,6 +60,23 @@ def test_numbers_are_never_given_twice(history: History) -> None:
     history.forget(first)
     assert history.undecided("myapp") == ()
     assert history.begin("myapp", Action.DEPLOY, UPLOAD, NOW) > first
+
+
+def test_what_should_be_gone_is_remembered_until_a_verdict_speaks_for_it(history: History) -> None:
+    for release in ("20260101-000001", "20260101-000002", "20260101-000003"):
+        number = history.begin("myapp", Action.DEPLOY, UPLOAD, NOW)
+        history.disown("myapp", release, number)
+        if release.endswith("1"):
+            history.forget(number)
+        if release.endswith("2"):
+            history.conclude(outcome(number, Status.CANCELLED, release=release), Answer(UPLOAD), {})
+        if release.endswith("3"):
+            history.conclude(outcome(number, release=release), Answer(UPLOAD), {release: True})
+    conclude(history, status=Status.FAILED, **{"20260101-000004": False})
+    assert history.disowned("myapp") == ("20260101-000001", "20260101-000002")
+    assert history.disowned("other") == ()
+    health = history.release_health("myapp")
+    assert [health[release] for release in sorted(health)] == [False, False, True, False]
 
 
 def test_a_verdict_is_not_forgotten(history: History) -> None:
@@ -225,7 +242,7 @@ def test_one_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
 async def test_the_thread_answers_in_order(tmp_path: Path) -> None:
     thread = HistoryThread(History(tmp_path / "history.db"))
     number = await thread.ask(lambda history: history.begin("myapp", Action.DEPLOY, UPLOAD, NOW))
-    assert await thread.ask(lambda history: history.undecided("myapp")) == ((number, ""),)
+    assert await thread.ask(lambda history: history.undecided("myapp")) == (Undecided(number, UPLOAD, NOW),)
     await thread.close()
 
 

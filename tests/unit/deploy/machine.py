@@ -371,6 +371,8 @@ class ModelReleases:
     async def discard(self, release: str) -> Fault | None:
         await asyncio.sleep(0)
         self._unstage(release)
+        if self._world.does_fail(release, Phase.DISCARD):
+            return Fault(ErrorCode.INTERNAL, "it cannot be renamed")
         fault = self._set_aside(release)
         await self.clear()
         return fault

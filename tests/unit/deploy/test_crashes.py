@@ -139,6 +139,8 @@ SCENARIOS = [
     deploys("handover, does not start", Phase.RESTART, Status.ROLLED_BACK, OLD, options=HANDOVER),
     deploys("handover, no room for the link", Phase.SWAP, Status.ROLLED_BACK, OLD, options=HANDOVER),
     deploys("handover, ill", Phase.HEALTH, Status.ROLLED_BACK, OLD, options=HANDOVER),
+    deploys("handover, ill, kept", Phase.HEALTH, Status.FAILED, NEW, options={**HANDOVER, **KEEP}),
+    deploys("handover, kept", None, Status.DEPLOYED, NEW, options={**HANDOVER, **KEEP}),
     deploys("handover, first", None, Status.DEPLOYED, NEW, options=HANDOVER, is_first=True),
     deploys("handover, first, ill", Phase.HEALTH, Status.FAILED, "", options=HANDOVER, is_first=True),
     Scenario("handover, rollback", (("rollback", Status.DEPLOYED, OLDER),), options=HANDOVER),

@@ -27,9 +27,10 @@ from dropdeploy.deploy.plan import (
     Way,
     advance,
     begin,
+    is_cancellable,
     targets,
 )
-from dropdeploy.deploy.recovery import Course, recover, take_up
+from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
 from dropdeploy.model.app import OnFailure
 from dropdeploy.model.fault import ErrorCode, Fault
@@ -119,8 +120,11 @@ def walk(action: Action, on_failure: OnFailure, without: frozenset[Phase], way: 
         state = to_visit.pop()
         seen.append(state)
         for event in (*events(state, previous), *refusals(state)):
-            if (state.phase, type(event)) in TRANSITIONS:
+            is_possible = is_cancellable(state) or not isinstance(event, Cancelled)
+            if is_possible and (state.phase, type(event)) in TRANSITIONS:
                 to_visit.append(advance(state, event))
+        if state.phase is Phase.HEALTH and way is Way.HANDOVER and not state.is_old_gone:
+            to_visit.append(take_up(state, state.live, is_up=True, is_old_gone=True))
     return seen
 
 
@@ -381,6 +385,47 @@ def test_an_interrupted_handover_begins_again_on_the_same_stretch_of_road(
                 assert (ended.live, ended.is_live_healthy) == (ended.release, True)
             elif state.phase in ON_THE_WAY_BACK:
                 assert (ended.live, ended.is_live_healthy) == (ended.back_to, True)
+
+
+@pytest.mark.parametrize("failing", [Phase.START, Phase.BESIDE, Phase.WITHDRAW, Phase.HEALTH])
+def test_a_handover_that_was_interrupted_when_it_was_alone_keeps_what_it_would_have_kept(failing: Phase) -> None:
+    state = start(on_failure=OnFailure.KEEP, way=Way.HANDOVER)
+    while state.phase is not Phase.HEALTH:
+        state = advance(state, events(state, OLD)[0])
+    ended = drive(take_up(state, NEW, is_up=True, is_old_gone=True), failing)
+    assert (status_of(ended), ended.live, ended.is_live_healthy) == (Status.FAILED, NEW, False)
+    assert is_release_healthy(ended) is False
+
+
+def test_what_has_swapped_is_cancelled_no_more() -> None:
+    state = start(way=Way.HANDOVER)
+    while state.phase is not Phase.START:
+        state = advance(state, events(state, OLD)[0])
+    assert is_cancellable(state)
+    assert not is_cancellable(take_up(state, NEW, is_up=True))
+
+
+def test_a_release_that_could_not_be_discarded_is_none_to_go_back_to() -> None:
+    state = start()
+    while state.phase is not Phase.TRIAL:
+        state = advance(state, events(state, OLD)[0])
+    state = advance(state, Cancelled(0.1))
+    assert state.phase is Phase.DISCARD
+    assert is_release_healthy(advance(state, Done(0.1))) is None
+    assert is_release_healthy(advance(state, Failed(0.1, Fault(ErrorCode.INTERNAL, "no")))) is False
+
+
+@pytest.mark.parametrize("action", Action)
+def test_what_was_taken_away_meanwhile_is_cancelled(action: Action) -> None:
+    state = start(action)
+    while state.phase in BEFORE_SWAP:
+        outcome = decide(take_back(state, OLD, is_healthy=True), NOW)
+        assert (outcome.status, outcome.live, outcome.live_healthy) == (Status.CANCELLED, OLD, True)
+        assert outcome.fault is not None
+        assert outcome.fault.code is ErrorCode.CANCELLED
+        assert f"stopped during {state.phase}" in outcome.fault.message
+        assert "interrupted and taken away" in outcome.summary
+        state = advance(state, events(state, OLD)[0])
 
 
 def test_what_withdraws_does_so_after_the_swap_and_the_health_of_the_new_one() -> None:
