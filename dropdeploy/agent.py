@@ -28,7 +28,10 @@ from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
-from dropdeploy.history import HISTORY_NAME, History, HistoryError, HistoryThread
+from dropdeploy.history.database import HISTORY_NAME
+from dropdeploy.history.failure import HistoryError
+from dropdeploy.history.keeping import History
+from dropdeploy.history.thread import HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
@@ -82,7 +85,7 @@ class Running:
 class Agent:
     """All lanes, over the parts they share."""
 
-    def __init__(self, directory: Path, config: Config, history: HistoryThread, units: RunningUnits) -> None:
+    def __init__(self, directory: Path, config: Config, history: HistoryThread[History], units: RunningUnits) -> None:
         self._directory = directory
         self._config = config
         self._history = history

@@ -21,7 +21,9 @@ from dropdeploy.deploy.ports import Releases
 from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED
 from dropdeploy.diary import Kind, about, about_outcome
-from dropdeploy.history import History, HistoryAwayError, HistoryThread, Unreported
+from dropdeploy.history.failure import HistoryAwayError
+from dropdeploy.history.keeping import History, Unreported
+from dropdeploy.history.thread import HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import ErrorCode, Fault
@@ -56,7 +58,7 @@ class Answers:
     def __init__(
         self,
         app: App,
-        history: HistoryThread,
+        history: HistoryThread[History],
         releases: Releases,
         drop: DropDirectory,
         desk: Desk,

@@ -25,7 +25,8 @@ from dropdeploy.deploy.standing import is_same_run, is_up
 from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
-from dropdeploy.history import History, HistoryAwayError
+from dropdeploy.history.failure import HistoryAwayError
+from dropdeploy.history.keeping import History
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Entry

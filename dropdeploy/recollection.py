@@ -16,7 +16,8 @@ from pathlib import Path
 
 from dropdeploy.answers import REOPENING
 from dropdeploy.deploy.verdict import release_proved
-from dropdeploy.history import History, UnfitHistoryError
+from dropdeploy.history.failure import UnfitHistoryError
+from dropdeploy.history.keeping import History
 from dropdeploy.intake.names import META, READY, SHA256, SIGNATURE, Archive, meaning_of
 from dropdeploy.intake.wholeness import version_of
 from dropdeploy.model.app import App

@@ -13,7 +13,7 @@ from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode
 from dropdeploy.cli.screen import Screen, standard_output
 from dropdeploy.cli.tables import lay_out
-from dropdeploy.history import History
+from dropdeploy.history.reading import HistoryReader
 from dropdeploy.model.config import Config
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import Outcome, Status
@@ -38,7 +38,9 @@ def follow(config: Config, app: str | None, limit: int, *, is_json: bool) -> int
         return ExitCode.DONE
 
 
-def _follow(history: History, app: str | None, limit: int, screen: Screen, show: Callable[[Outcome], None]) -> None:
+def _follow(
+    history: HistoryReader, app: str | None, limit: int, screen: Screen, show: Callable[[Outcome], None]
+) -> None:
     # Verdicts come in another order than deploys begin: what is after `decided_to` may have one, or get it yet.
     decided_to = history.decided_to()
     outcomes = history.outcomes(app, limit)[::-1]

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 
 from dropdeploy.cli.refusal import ExitCode, Refusal
-from dropdeploy.history import HISTORY_NAME, History, HistoryError, UnfitHistoryError
+from dropdeploy.history.database import HISTORY_NAME
+from dropdeploy.history.failure import HistoryError, UnfitHistoryError
+from dropdeploy.history.reading import HistoryReader
 from dropdeploy.model.config import Config
 
 
 @contextlib.contextmanager
-def open_history(config: Config) -> Iterator[History | None]:
+def open_history(config: Config) -> Iterator[HistoryReader | None]:
     """The history; None when no agent has written one yet. Raises a Refusal when it cannot be read."""
     path = config.settings.state / HISTORY_NAME
     try:
@@ -23,7 +25,7 @@ def open_history(config: Config) -> Iterator[History | None]:
     except OSError as error:
         raise _unreadable(f"{path}: {error.strerror}") from error
     try:
-        history = History(path, read_only=True)
+        history = HistoryReader(path)
     except UnfitHistoryError as error:
         raise _unreadable(f"{error}; the agent sets it aside when it starts, and begins a new one") from error
     except HistoryError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dropdeploy.deploy.plan import Learned
 from dropdeploy.deploy.ports import HealthProbe, Releases, Units, Uploads
-from dropdeploy.history import HistoryThread
+from dropdeploy.history.keeping import History
+from dropdeploy.history.thread import HistoryThread
 from dropdeploy.model.fault import Fault
 
 Prunable = Callable[[tuple[str, ...], Mapping[str, bool | None], str, frozenset[str], int], tuple[str, ...]]
@@ -22,7 +23,7 @@ class Ports:
     probe: HealthProbe
     releases: Releases
     uploads: Uploads
-    history: HistoryThread
+    history: HistoryThread[History]
     prunable: Prunable
 
 

@@ -10,7 +10,7 @@ from dropdeploy.deploy.plan import Ground
 from dropdeploy.deploy.ports import OpenUpload, Units
 from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.target import find_target, newest_healthy
-from dropdeploy.history import History
+from dropdeploy.history.keeping import History
 from dropdeploy.model.app import App, Strategy
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.release import Survey, next_release_id

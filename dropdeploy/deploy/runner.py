@@ -38,7 +38,8 @@ from dropdeploy.deploy.settling import Settled, settle
 from dropdeploy.deploy.trial import Trial
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about
-from dropdeploy.history import History, HistoryAwayError
+from dropdeploy.history.failure import HistoryAwayError
+from dropdeploy.history.keeping import History
 from dropdeploy.model.app import App, HealthCheck, Strategy
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import HealthReport

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 from dropdeploy.config.address import parse_http_url
 from dropdeploy.diary import Kind, about
-from dropdeploy.history import History, HistoryAwayError, HistoryThread, Pending
+from dropdeploy.history.failure import HistoryAwayError
+from dropdeploy.history.keeping import History, Pending
+from dropdeploy.history.thread import HistoryThread
 from dropdeploy.http_client import Client
 from dropdeploy.model.app import App, Notify
 from dropdeploy.model.fault import Fault
@@ -61,7 +63,7 @@ class Courier:
 
     def __init__(
         self,
-        history: HistoryThread,
+        history: HistoryThread[History],
         app_named: Callable[[str], App | None],
         start_unit: Callable[[str], Awaitable[UnitState | Fault]],
         *,

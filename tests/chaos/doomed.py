@@ -20,9 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dropdeploy import cli, history, lane
+from dropdeploy import cli, lane
 from dropdeploy.deploy import runner
 from dropdeploy.deploy.plan import Phase
+from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
 from dropdeploy.releases import store, swap
 from dropdeploy.report import desk, dropfiles
@@ -110,19 +111,19 @@ def doom() -> None:
     effects = {phase: around(phase, effect) for phase, effect in runner.EFFECTS.items()}
     for owner, name, value in ((runner, "EFFECTS", effects), (swap, "os", system)):
         setattr(owner, name, value)
-    wrap(history.History, "begin", after="begun")
+    wrap(History, "begin", after="begun")
     wrap(store.AppReleases, "_make_staging", after="staging made")
     wrap(store, "flush_file_system", after="release flushed")
     wrap(store, "rename_new", before="release not renamed", after="release renamed")
     wrap(system, "symlink", after="link made")
     wrap(system, "rename", after="link renamed")
     wrap(store.AppReleases, "_set_aside", after="release set aside")
-    wrap(history.History, "conclude", before="verdict not committed", after="verdict committed")
+    wrap(History, "conclude", before="verdict not committed", after="verdict committed")
     wrap(desk, "write_atomically", before="result not written", after="result written", when=_is_result)
     wrap(dropdir.DropDirectory, "consume", after="request consumed")
     wrap(store.AppReleases, "clear", before="pruned not cleared", after="pruned cleared")
     wrap(desk.Desk, "take_down", after="work taken down")
-    wrap(history.History, "reported", after="verdict reported")
+    wrap(History, "reported", after="verdict reported")
     wrap(dropdir.DropDirectory, "delete", before="upload not deleted", after="upload deleted")
     wrap(lane.Lane, "_recover_deploy", before="recovery begun", after="recovery ended")
 

@@ -9,7 +9,9 @@ from dropdeploy.cli.check.findings import Finding, denied, good, wrong
 from dropdeploy.cli.check.ground import Ground, own_name, owner_text
 from dropdeploy.cli.check.trying import show_to_agent, try_directory
 from dropdeploy.deploy.preflight import LEAST_STATE_BYTES
-from dropdeploy.history import HISTORY_NAME, History, HistoryError, UnfitHistoryError
+from dropdeploy.history.database import HISTORY_NAME
+from dropdeploy.history.failure import HistoryError, UnfitHistoryError
+from dropdeploy.history.reading import HistoryReader
 
 _KIB = 1024
 
@@ -45,7 +47,7 @@ def _files(ground: Ground) -> Iterator[Finding]:
             return
     if HISTORY_NAME in names:
         try:
-            History(state / HISTORY_NAME, read_only=True).close()
+            HistoryReader(state / HISTORY_NAME).close()
         except UnfitHistoryError as error:
             yield wrong("state", str(error), "the agent sets it aside when it starts, and begins a new one")
         except HistoryError as error:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dropdeploy.history import History, HistoryThread
+from dropdeploy.history.reading import HistoryReader
+from dropdeploy.history.thread import HistoryThread
 
 T = TypeVar("T")
 
@@ -18,13 +19,13 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opening = asyncio.Lock()
-        self._thread: HistoryThread | None = None
+        self._thread: HistoryThread[HistoryReader] | None = None
 
-    async def ask(self, question: Callable[[History], T]) -> T:
+    async def ask(self, question: Callable[[HistoryReader], T]) -> T:
         """As HistoryThread.ask. Raises HistoryError."""
         async with self._opening:
             if self._thread is None:
-                self._thread = HistoryThread(await asyncio.to_thread(History, self._path, read_only=True))
+                self._thread = HistoryThread(await asyncio.to_thread(HistoryReader, self._path))
         return await self._thread.ask(question)
 
     async def close(self) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from dropdeploy.history import History, HistoryError
+from dropdeploy.history.failure import HistoryError
+from dropdeploy.history.reading import HistoryReader
 from dropdeploy.report.page.app_page import PAGE, AppView, app_page
 from dropdeploy.report.page.archive import Archive
 from dropdeploy.report.page.as_json import app_page_json, deploy_json, overview_json, progress_json
@@ -68,7 +69,7 @@ async def one_app(sources: Sources, match: Mapping[str, str], query: Mapping[str
     return as_json(app_page_json(view)) if is_json else Answer(app_page(sources.frame, view, datetime.now(UTC)))
 
 
-def _read_app(history: History, seen: Seen, before: int) -> AppView:
+def _read_app(history: HistoryReader, seen: Seen, before: int) -> AppView:
     name = seen.now.app
     found = history.outcomes_before(name, before, PAGE + 1) if before else history.outcomes(name, PAGE + 1)
     makers = {outcome.release: outcome for outcome in found if outcome.action == "deploy" and outcome.release}
@@ -103,7 +104,7 @@ async def health(sources: Sources, match: Mapping[str, str], query: Mapping[str,
     """The agent's own health: its lanes run, and the history can be read. It tells no names."""
     ailments = sources.ailments()
     try:
-        await sources.archive.ask(History.changes)
+        await sources.archive.ask(HistoryReader.changes)
     except HistoryError:
         ailments = [*ailments, "the history cannot be read"]
     told = {"status": "ill" if ailments else "ok", "ailments": ailments, "apps": len(sources.apps())}

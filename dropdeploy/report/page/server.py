@@ -17,7 +17,7 @@ from pathlib import Path
 from aiohttp import web
 
 from dropdeploy.config.address import TcpAddress, UnixAddress
-from dropdeploy.history import HistoryError
+from dropdeploy.history.failure import HistoryError
 from dropdeploy.report.metrics import exposition
 from dropdeploy.report.page.archive import Archive
 from dropdeploy.report.page.bulletin import Bulletin

@@ -16,7 +16,8 @@ from typing import Any
 
 from dropdeploy import record
 from dropdeploy.deploy.plan import Phase
-from dropdeploy.history import History, _Asked, _prepare
+from dropdeploy.history.database import prepare
+from dropdeploy.history.keeping import Asked, History
 from dropdeploy.intake.listing import Closed, Entry, EntryKind
 from dropdeploy.model.app import App, HealthCheck, Hooks, TrialCheck
 from dropdeploy.model.fault import ErrorCode, Fault
@@ -129,7 +130,7 @@ class MemoryHistory(History):
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         if content:
             self._db.deserialize(content)
-        _prepare(self._db, self.path, False)
+        prepare(self._db, self.path, False)
         self._reserve = _NoReserve()  # type: ignore[assignment]
         self._verdicts: tuple[Outcome, ...] = ()
 
@@ -150,7 +151,7 @@ class MemoryHistory(History):
     def given(self) -> list[tuple[str, Upload | Marker]]:
         """The status of each verdict, and what it answers."""
         rows = self._db.execute("SELECT status, request FROM deploys WHERE status IS NOT NULL")
-        return [(status, record.load(_Asked, asked).request) for status, asked in rows]
+        return [(status, record.load(Asked, asked).request) for status, asked in rows]
 
     def rows(self) -> list[tuple[Any, ...]]:
         """All that is in it, but for the clock's part."""

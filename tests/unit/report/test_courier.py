@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from dropdeploy.history import History, HistoryThread
+from dropdeploy.history.keeping import History
+from dropdeploy.history.thread import HistoryThread
 from dropdeploy.model.app import App, Notify
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import Outcome, Status

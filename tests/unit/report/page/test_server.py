@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.config.address import UnixAddress
-from dropdeploy.history import History
+from dropdeploy.history.keeping import History
 from dropdeploy.model.request import Action, Answer, Marker, Version
 from dropdeploy.report.page import stream
 from dropdeploy.report.page.bulletin import QUEUE, Bulletin, Event, Subscriber
