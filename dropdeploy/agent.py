@@ -1,45 +1,33 @@
-"""The agent: builds the parts, runs until told to stop, reloads, and talks to systemd.
+"""The agent: builds each app's lane over the parts that all share, runs until told to stop, and reloads.
 
-The only place (with the command) that constructs adapters. Life cycle as daemon(7) and sd_notify(3) describe it: READY
-once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGINT, WATCHDOG while the event loop turns.
+The only place (with ``process`` and the command) that constructs adapters. Life cycle as daemon(7) and sd_notify(3)
+describe it: READY once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGINT, WATCHDOG while
+the event loop turns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from dropdeploy import lock, log, sdnotify
+from dropdeploy import sdnotify
 from dropdeploy.answers import Answers
-from dropdeploy.config.address import parse_address
-from dropdeploy.config.directory import check_paths, read_token, survey_directory
-from dropdeploy.config.files import MAIN_FILE
-from dropdeploy.config.parse import Mistake
-from dropdeploy.config.values import Expected
 from dropdeploy.deploy.effect import Ports
-from dropdeploy.deploy.ports import Units
 from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
-from dropdeploy.history.database import HISTORY_NAME
-from dropdeploy.history.failure import HistoryError
 from dropdeploy.history.keeping import History
 from dropdeploy.history.thread import HistoryThread
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
 from dropdeploy.loading import load
-from dropdeploy.model.app import App, EmbeddedUnit
-from dropdeploy.model.config import Bus, Config, Settings
+from dropdeploy.model.app import App
+from dropdeploy.model.config import Config
 from dropdeploy.model.outcome import Outcome
-from dropdeploy.recollection import open_history
 from dropdeploy.releases import retention
 from dropdeploy.releases.store import AppReleases
 from dropdeploy.report.courier import Courier
@@ -50,7 +38,7 @@ from dropdeploy.report.status import Seen, status_line
 from dropdeploy.report.tally import Counter, Glance
 from dropdeploy.rounds import Rounds
 from dropdeploy.slots import Slots
-from dropdeploy.units.embedded import EmbeddedUnits
+from dropdeploy.supervisor import RunningUnits, take_up
 
 logger = logging.getLogger(__name__)
 
@@ -59,19 +47,6 @@ GRACE_S = 60.0
 
 NAMED_APPS = 10
 """So many are named one by one in a line of the log."""
-
-EXIT_OK, EXIT_CONFIGURATION, EXIT_UNAVAILABLE = 0, 2, 3
-
-
-class UnavailableError(Exception):
-    """Something that the agent needs is not there; the message says what."""
-
-
-class RunningUnits(Units, Protocol):
-    """Units with a life of their own."""
-
-    async def close(self) -> None:
-        """The end of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,121 +265,3 @@ class Agent:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-async def open_units(config: Config) -> RunningUnits:
-    """Whoever runs the units, as ``bus`` says. Raises UnavailableError."""
-    bus = config.settings.bus
-    if bus is Bus.EMBEDDED:
-        embedded = EmbeddedUnits(embedded_definitions(config), state=config.settings.state)
-        await embedded.open()
-        return embedded
-    # The bindings are megabytes, and need not be installed where the supervisor is the embedded one.
-    from dropdeploy.units.systemd import BindingsError, SystemdUnits  # noqa: PLC0415
-    from dropdeploy.units.systemd_jobs import BusAwayError  # noqa: PLC0415
-
-    try:
-        systemd = SystemdUnits("user" if bus is Bus.USER else "system")
-        await systemd.open()
-    except (BindingsError, BusAwayError) as error:
-        raise UnavailableError(str(error)) from error
-    return systemd
-
-
-async def take_up(units: Units, config: Config) -> None:
-    """Where the supervisor is the embedded one: define the units, and start what has a release, as a boot would."""
-    if not isinstance(units, EmbeddedUnits):
-        return
-    await units.redefine(embedded_definitions(config))
-    for unit, fault in (await units.start_all()).items():
-        logger.error("%s does not start: %s", unit, fault.message, extra=about(Kind.TROUBLE, unit=unit))
-
-
-def embedded_definitions(config: Config) -> dict[str, tuple[EmbeddedUnit, Path]]:
-    """The units that the embedded supervisor runs: each in the directory that the app's link names."""
-    return {app.unit: (app.embedded, app.root / "app") for app in config.apps if app.embedded is not None}
-
-
-async def serve(directory: Path, config: Config) -> int:
-    """Run the agent for a configuration whose files are right. Returns the exit code."""
-    async with AsyncExitStack() as stack:
-        units = await open_units(config)
-        stack.push_async_callback(units.close)
-        checked = await load(directory, units)
-        if isinstance(checked, tuple):
-            return refuse_configuration(checked)
-        opened = await asyncio.to_thread(open_history, config.settings.state / HISTORY_NAME, checked)
-        damages: list[str] = []
-
-        def damaged(what: str) -> None:
-            # Crash-only: the next start sets the file aside, and takes up what was going on.
-            if not damages:
-                damages.append(what)
-                agent.stop()
-
-        history = HistoryThread(opened, damaged)
-        stack.push_async_callback(history.close)
-        agent = Agent(directory, checked, history, units)
-        loop = asyncio.get_running_loop()
-        for number, act in ((signal.SIGTERM, agent.stop), (signal.SIGINT, agent.stop), (signal.SIGHUP, agent.reload)):
-            loop.add_signal_handler(number, act)
-        await _open_page(stack, checked.settings, agent)
-        await agent.run()
-    if damages:
-        raise HistoryError(f"{damages[0]}; the agent ends, and begins a new history when it is started again")
-    return EXIT_OK
-
-
-async def _open_page(stack: AsyncExitStack, settings: Settings, agent: Agent) -> None:
-    """The status page, if ``listen`` asks for it, until the stack is unwound. Raises UnavailableError."""
-    address = parse_address(settings.listen)
-    if address is None:
-        return
-    token = await asyncio.to_thread(read_token, settings.listen_token_file) if settings.listen_token_file else ""
-    if isinstance(token, Expected):
-        raise UnavailableError(f"{settings.listen_token_file}: {token.text}")
-    # It is megabytes, and few look.
-    from dropdeploy.report.page.server import open_page  # noqa: PLC0415
-
-    await agent.count_on()
-    try:
-        page = await open_page(
-            address,
-            token,
-            apps=agent.seen,
-            ailments=agent.ailments,
-            glance=agent.glance,
-            bulletin=agent.bulletin,
-            history=settings.state / HISTORY_NAME,
-        )
-    except OSError as error:
-        raise UnavailableError(
-            f'listen = "{settings.listen}" in dropdeploy.toml cannot be had: {error.strerror}'
-        ) from error
-    stack.push_async_callback(page.close)
-
-
-def refuse_configuration(mistakes: Sequence[Mistake]) -> int:
-    """Tell every mistake, one a line."""
-    for mistake in dict.fromkeys(mistakes):
-        print(mistake, file=sys.stderr)
-    return EXIT_CONFIGURATION
-
-
-def run(directory: Path) -> int:
-    """``dropdeploy run``: the agent in the foreground. ``directory`` is where the configuration is."""
-    log.begin()
-    config, mistakes = survey_directory(directory)
-    if any(mistake.file.endswith(MAIN_FILE) for mistake in mistakes):
-        # Without its settings nothing can be asked of the units; the paths can be looked at all the same.
-        return refuse_configuration((*mistakes, *check_paths(config, directory)))
-    state = config.settings.state
-    try:
-        state.mkdir(mode=0o755, exist_ok=True)
-        with lock.hold(state):
-            return asyncio.run(serve(directory, config))
-    except (lock.AgentRunningError, HistoryError, UnavailableError) as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(f"{state} cannot be used: {error.strerror}; `state` in dropdeploy.toml names it", file=sys.stderr)
-    return EXIT_UNAVAILABLE

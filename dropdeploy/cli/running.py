@@ -7,6 +7,6 @@ import argparse
 
 def run(asked: argparse.Namespace) -> int:
     """Be the agent until told to stop."""
-    from dropdeploy import agent  # noqa: PLC0415 - brings aiohttp and watchdog
+    from dropdeploy import process  # noqa: PLC0415 - brings aiohttp and watchdog
 
-    return agent.run(asked.config.absolute())
+    return process.run(asked.config.absolute())
