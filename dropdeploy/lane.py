@@ -17,11 +17,13 @@ from functools import partial
 
 from dropdeploy import record
 from dropdeploy.answers import Answers
-from dropdeploy.deploy import plan
 from dropdeploy.deploy.effect import Ports
+from dropdeploy.deploy.phase import STEP_OF, Way
+from dropdeploy.deploy.plan import begin
 from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
 from dropdeploy.deploy.runner import GoingDownError, Runner, unconfigured, way_of
 from dropdeploy.deploy.standing import is_same_run, is_up
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.deploy.target import newest_healthy
 from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_healthy, status_of
 from dropdeploy.diary import Kind, about
@@ -88,7 +90,7 @@ class Lane:
         self._wakeup = asyncio.Event()
         self._memory = Memory()
         self._left: Left | None = None
-        self._interrupted: list[plan.Deploy] = []  # before the swap, and not known yet whether they are still asked for
+        self._interrupted: list[Deploy] = []  # before the swap, and not known yet whether they are still asked for
         self._work: Work | None = None
         self._advanced = advanced  # called whenever `seen` has other progress
         self._progress: Progress | None = None
@@ -285,8 +287,8 @@ class Lane:
         logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
         await self._finish(await self._runner.run(self._first_state(number, request, started)))
 
-    def _first_state(self, number: int, request: Upload | Marker, started: datetime) -> plan.Deploy:
-        return plan.begin(
+    def _first_state(self, number: int, request: Upload | Marker, started: datetime) -> Deploy:
+        return begin(
             id=number,
             app=self.app.name,
             request=request,
@@ -296,7 +298,7 @@ class Lane:
             way=way_of(self.app),
         )
 
-    async def _finish(self, state: plan.Deploy) -> None:
+    async def _finish(self, state: Deploy) -> None:
         """Give the verdict; or none yet, when the upload may still become something else."""
         self._is_deciding = True
         try:
@@ -304,7 +306,7 @@ class Lane:
         finally:
             self._is_deciding = False
 
-    async def _decide(self, state: plan.Deploy) -> None:
+    async def _decide(self, state: Deploy) -> None:
         if state.fault is not None and isinstance(state.request, Upload) and self._may_change(state.request, state):
             await self._put_off(state.request, state, state.fault)
             return
@@ -327,7 +329,7 @@ class Lane:
             request = await self._drop.as_it_is_now(request, state.unpacked.sha256)
         await self._answers.record(decide(state, datetime.now(UTC)), request, healthy)
 
-    def _may_change(self, upload: Upload, state: plan.Deploy) -> bool:
+    def _may_change(self, upload: Upload, state: Deploy) -> bool:
         if upload.format is Format.DIRECTORY:
             return False  # its `.ready` said that it was done
         if state.fault is not None and state.fault.code is ErrorCode.CHANGED_WHILE_READING:
@@ -336,7 +338,7 @@ class Lane:
         is_young = seen is not None and time.monotonic() - seen.since < self.app.stall_s
         return is_young and status_of(state) is Status.INCOMPLETE
 
-    async def _put_off(self, request: Upload | Marker, state: plan.Deploy, fault: Fault) -> None:
+    async def _put_off(self, request: Upload | Marker, state: Deploy, fault: Fault) -> None:
         extra = about(Kind.POSTPONED, self.app.name, state.id, upload=request.name, error=fault.code)
         logger.info("%s: deploy %d waits: %s", self.app.name, state.id, fault.message, extra=extra)
         await self._history.ask(lambda history: history.forget(state.id))
@@ -345,8 +347,8 @@ class Lane:
         await self._desk.take_down(request.name)
         self._answers.show(replace(self._answers.now, working=""))
 
-    def _tell(self, state: plan.Deploy, percent: float | None) -> None:
-        step = plan.STEP_OF.get(state.phase)
+    def _tell(self, state: Deploy, percent: float | None) -> None:
+        step = STEP_OF.get(state.phase)
         if step is None:
             return
         self._desk.working(state.request.name, step, state.started, state.steps, percent)
@@ -373,7 +375,7 @@ class Lane:
         self._interrupted.clear()
         for each in await self._history.ask(lambda history: history.undecided(name)):
             if each.intent:
-                await self._recover_deploy(record.load(plan.Deploy, each.intent))
+                await self._recover_deploy(record.load(Deploy, each.intent))
             else:
                 await self._recover_deploy(self._first_state(each.id, each.request, each.started))
         await self._runner.take_away_disowned()
@@ -391,7 +393,7 @@ class Lane:
         else:
             logger.error("%s: %s, and it stays so: %s", name, settled.told, settled.fault.message, extra=extra)
 
-    async def _recover_deploy(self, state: plan.Deploy) -> None:
+    async def _recover_deploy(self, state: Deploy) -> None:
         recovery = recover(state)
         what = f"{state.action} {state.id} was interrupted during {state.phase}"
         extra = about(Kind.INTERRUPTED, self.app.name, state.id, action=state.action, upload=state.request.name)
@@ -418,8 +420,8 @@ class Lane:
                 await self._answers.record(outcome, replace(request, version=NOWHERE), {})
             self._interrupted.pop(0)
 
-    async def _take_up(self, state: plan.Deploy) -> plan.Deploy:
-        if state.way is plan.Way.HANDOVER:
+    async def _take_up(self, state: Deploy) -> Deploy:
+        if state.way is Way.HANDOVER:
             standing = await self._units.standing(self.app.unit)
         else:
             unit = await self._units.inspect(self.app.unit)
@@ -432,7 +434,7 @@ class Lane:
         return take_up(state, live, is_up=up, is_old_gone=not has_old)
 
 
-def _with_live(now: AppNow, state: plan.Deploy) -> AppNow:
+def _with_live(now: AppNow, state: Deploy) -> AppNow:
     """What `app` points to while a deploy goes on, and what is known of that yet."""
     if not state.live or state.live == now.live:
         return now if state.is_live_healthy is None else replace(now, is_healthy=state.is_live_healthy)

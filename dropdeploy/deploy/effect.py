@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dropdeploy.deploy.plan import Learned
+from dropdeploy.deploy.event import Learned
 from dropdeploy.deploy.ports import HealthProbe, Releases, Units, Uploads
 from dropdeploy.history.keeping import History
 from dropdeploy.history.thread import HistoryThread

@@ -14,9 +14,10 @@ import asyncio
 from dataclasses import replace
 
 from dropdeploy.deploy.effect import Bad, Good, Ports
+from dropdeploy.deploy.event import Started
 from dropdeploy.deploy.gate import pass_gate
-from dropdeploy.deploy.plan import Deploy, Started
 from dropdeploy.deploy.standing import choose_keeper, is_same_run, is_up
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.model.app import App, HealthCheck
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import HealthReport

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from dropdeploy.deploy.effect import Bad, Ports
-from dropdeploy.deploy.plan import Ground
+from dropdeploy.deploy.event import Ground
 from dropdeploy.deploy.ports import OpenUpload, Units
 from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.target import find_target, newest_healthy

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dropdeploy.deploy.plan import BEFORE_SWAP, STEP_OF, Deploy, Phase, Way
+from dropdeploy.deploy.phase import BEFORE_SWAP, STEP_OF, Phase, Way
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.model.fault import ErrorCode, Fault
 
 

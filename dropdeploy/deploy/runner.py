@@ -15,26 +15,17 @@ from functools import partial
 
 from dropdeploy import record
 from dropdeploy.deploy.effect import Bad, Good, Ports
+from dropdeploy.deploy.event import Cancelled, Done, Event, Extracted, Failed
 from dropdeploy.deploy.gate import pass_gate
 from dropdeploy.deploy.handover import Handover
 from dropdeploy.deploy.hooks import run_hooks, stop_hooks
-from dropdeploy.deploy.plan import (
-    BEFORE_SWAP,
-    Cancelled,
-    Deploy,
-    Done,
-    Event,
-    Extracted,
-    Failed,
-    Phase,
-    Way,
-    advance,
-    is_cancellable,
-)
+from dropdeploy.deploy.phase import BEFORE_SWAP, Phase, Way
+from dropdeploy.deploy.plan import advance
 from dropdeploy.deploy.ports import OpenUpload
 from dropdeploy.deploy.preflight import preflight
 from dropdeploy.deploy.reloading import Reloading
 from dropdeploy.deploy.settling import Settled, settle
+from dropdeploy.deploy.state import Deploy, is_cancellable
 from dropdeploy.deploy.trial import Trial
 from dropdeploy.deploy.verdict import is_release_healthy
 from dropdeploy.diary import Kind, about

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.gate import pass_gate
-from dropdeploy.deploy.plan import Way
+from dropdeploy.deploy.phase import Way
 from dropdeploy.deploy.standing import choose_served, names_of_others
 from dropdeploy.instances import release_of
 from dropdeploy.model.app import App, HealthCheck

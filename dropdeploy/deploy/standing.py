@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from dropdeploy.deploy.plan import Deploy, Way, may_have_swapped
+from dropdeploy.deploy.phase import Way
+from dropdeploy.deploy.state import Deploy, may_have_swapped
 from dropdeploy.instances import instance_of, release_of
 from dropdeploy.model.request import Action
 from dropdeploy.model.unit import UnitState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dropdeploy.deploy.plan import Deploy
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import Outcome, Status, StepName
 from dropdeploy.model.request import Action

@@ -22,7 +22,7 @@ from typing import Any
 
 from dropdeploy import cli, lane
 from dropdeploy.deploy import runner
-from dropdeploy.deploy.plan import Phase
+from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
 from dropdeploy.releases import store, swap

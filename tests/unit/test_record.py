@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from dropdeploy import record
-from dropdeploy.deploy.plan import Deploy, Phase, begin
+from dropdeploy.deploy.phase import Phase
+from dropdeploy.deploy.plan import begin
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import HealthReport, Outcome, Status, Step, StepName, StepStatus
 from dropdeploy.model.request import Action, Format, Marker, Upload, Version

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dropdeploy import record
-from dropdeploy.deploy.plan import Phase
+from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.database import prepare
 from dropdeploy.history.keeping import Asked, History
 from dropdeploy.intake.listing import Closed, Entry, EntryKind

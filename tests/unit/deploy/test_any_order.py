@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from dropdeploy.deploy.plan import Phase
+from dropdeploy.deploy.phase import Phase
 from dropdeploy.model.app import Strategy
 from dropdeploy.model.outcome import Status
 from dropdeploy.model.request import Upload, Version

@@ -22,7 +22,7 @@ from dropdeploy import answers, lane
 from dropdeploy.answers import Answers
 from dropdeploy.deploy import gate, preflight, runner
 from dropdeploy.deploy.effect import Ports
-from dropdeploy.deploy.plan import Phase
+from dropdeploy.deploy.phase import Phase
 from dropdeploy.lane import Lane
 from dropdeploy.model.app import OnFailure, Strategy
 from dropdeploy.model.outcome import Outcome, Status

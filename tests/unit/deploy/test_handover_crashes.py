@@ -18,23 +18,14 @@ import pytest
 from dropdeploy import record
 from dropdeploy.deploy import gate
 from dropdeploy.deploy.effect import Bad, Ports
-from dropdeploy.deploy.plan import (
-    OPTIONAL,
-    Deploy,
-    Done,
-    Event,
-    Extracted,
-    Failed,
-    Ground,
-    Phase,
-    Way,
-    advance,
-    begin,
-)
+from dropdeploy.deploy.event import Done, Event, Extracted, Failed, Ground
+from dropdeploy.deploy.phase import OPTIONAL, Phase, Way
+from dropdeploy.deploy.plan import advance, begin
 from dropdeploy.deploy.recovery import take_up
 from dropdeploy.deploy.runner import EFFECTS, Runner
 from dropdeploy.deploy.settling import settle
 from dropdeploy.deploy.standing import choose_unit
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.deploy.verdict import status_of
 from dropdeploy.instances import instance_of, release_of
 from dropdeploy.model.app import App, HealthCheck, Strategy

@@ -8,29 +8,12 @@ from itertools import combinations, product
 
 import pytest
 
-from dropdeploy.deploy.plan import (
-    BEFORE_SWAP,
-    OPTIONAL,
-    REFUSALS,
-    TRANSITIONS,
-    Cancelled,
-    Deploy,
-    Done,
-    Event,
-    Extracted,
-    Failed,
-    Ground,
-    IllegalEventError,
-    Learned,
-    Phase,
-    Started,
-    Way,
-    advance,
-    begin,
-    is_cancellable,
-    targets,
-)
+from dropdeploy.deploy.event import Cancelled, Done, Event, Extracted, Failed, Ground, Learned, Started
+from dropdeploy.deploy.phase import BEFORE_SWAP, OPTIONAL, Phase, Way
+from dropdeploy.deploy.plan import REFUSALS, IllegalEventError, advance, begin
 from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
+from dropdeploy.deploy.state import Deploy, is_cancellable
+from dropdeploy.deploy.transitions import TRANSITIONS, targets
 from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
 from dropdeploy.model.app import OnFailure
 from dropdeploy.model.fault import ErrorCode, Fault

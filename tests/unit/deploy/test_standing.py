@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from dropdeploy.deploy.plan import Deploy, Phase, Way, begin
+from dropdeploy.deploy.phase import Phase, Way
+from dropdeploy.deploy.plan import begin
 from dropdeploy.deploy.standing import Keeper, choose_keeper, choose_unit
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.instances import instance_of, release_of, template_of
 from dropdeploy.model.outcome import StepName
 from dropdeploy.model.request import Action, Marker

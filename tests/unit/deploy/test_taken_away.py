@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dropdeploy import record
-from dropdeploy.deploy.plan import BEFORE_SWAP, Deploy, Phase
+from dropdeploy.deploy.phase import BEFORE_SWAP, Phase
+from dropdeploy.deploy.state import Deploy
 from dropdeploy.model.outcome import Status
 from tests.unit.deploy.machine import Machine, MemoryHistory, is_app, power_cut
 from tests.unit.deploy.test_crashes import (
