@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -68,7 +68,8 @@ class Answers:
     ) -> None:
         self.app = app
         self.desk = desk
-        self.given: dict[str, Answer] = {}
+        self.given: dict[str, Answer] = {}  # to what is there, and to what is to be deleted
+        self._there: frozenset[str] = frozenset()
         self._now = AppNow(app.name)
         self._is_stale = False  # what status.toml tells
         self._history = history
@@ -95,10 +96,27 @@ class Answers:
         """Recall what was answered, and tell the verdicts that may not have been told before a crash."""
         name = self.app.name
         self._is_stale = await self.desk.sweep()
-        self.given = await self._history.ask(lambda history: history.answered(name))
+        self.given = await self._history.ask(lambda history: history.leaving(name))
         for told in await self._history.ask(lambda history: history.unreported(name)):
             await self._tell(told.outcome, told.request)
         await self.survey()
+
+    async def attend(self, names: Iterable[str]) -> bool:
+        """Under these names something stands now: recall what was answered to it, and let go of the rest, which is in
+        the history. True where something was recalled."""
+        there = frozenset(names)
+        self.given = {name: answer for name, answer in self.given.items() if name in there or answer.fate is Fate.GOES}
+        new = there - self._there - self.given.keys()
+        self._there = there
+        if not new:
+            return False
+        try:
+            recalled = await self._history.ask(lambda history: history.answered(self.app.name, new))
+        except HistoryAwayError:  # no deploy can be begun then; a rollback goes on without
+            self._there -= new
+            return False
+        self.given = recalled | self.given
+        return bool(recalled)
 
     async def record(self, outcome: Outcome, request: Upload | Marker, healthy: dict[str, bool]) -> None:
         """Commit a verdict and tell it. ``healthy`` is what was proved of releases."""

@@ -170,8 +170,7 @@ class Lane:
     async def _look(self) -> float | None:
         """Look once, begin what can be begun. Returns after how many seconds to look again, if by itself at all."""
         self._left = None
-        known = {name: answer.request.version for name, answer in self._answers.given.items()}
-        listing = await self._drop.look(known)
+        known, listing = await self._list()
         if isinstance(listing, str):
             self._note_trouble(listing)
             return None
@@ -200,6 +199,14 @@ class Lane:
         rest_s = self._rests_until - time.monotonic()
         again_s = (judgement.look_again_s, await self._answers.tell_late(), rest_s if rest_s > 0 else None)
         return min((pause_s for pause_s in again_s if pause_s is not None), default=None)
+
+    async def _list(self) -> tuple[Mapping[str, Version], tuple[Entry, ...] | str]:
+        """What is there, and the versions that were answered."""
+        while True:
+            known = {name: answer.request.version for name, answer in self._answers.given.items()}
+            listing = await self._drop.look(known)
+            if isinstance(listing, str) or not await self._answers.attend(entry.name for entry in listing):
+                return known, listing
 
     async def _recognise(self, listing: tuple[Entry, ...]) -> None:
         """A deployed archive whose times were set late is the same archive still, and is not deployed again; one that

@@ -9,8 +9,9 @@ finds no room (``Reserve``).
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from dropdeploy.history.database import open_database
 from dropdeploy.history.reading import HistoryReader
 from dropdeploy.history.reserve import Reserve
 from dropdeploy.model.outcome import Outcome
-from dropdeploy.model.request import Action, Answer, Marker, Upload
+from dropdeploy.model.request import Action, Answer, Fate, Marker, Upload
 
 ANSWERS_KEPT = 1000
 """For so many names an app remembers what it answered. A name is not forgotten because its file is gone: a drop
@@ -60,6 +61,11 @@ class Asked:
     """How a request is kept in a row."""
 
     request: Upload | Marker
+
+
+def _load_answer(row: tuple[str, int]) -> Answer:
+    answer, reopens = row
+    return replace(record.load(Answer, answer), reopens=bool(reopens))
 
 
 def _encode_name(name: str) -> str:
@@ -232,11 +238,17 @@ class History(HistoryReader):
         )
         return tuple(Unreported(record.load(Asked, asked).request, record.load(Outcome, told)) for asked, told in rows)
 
-    def answered(self, app: str) -> dict[str, Answer]:
-        """The requests that have their verdict, by the name of the upload or marker."""
-        rows = self._db.execute("SELECT request, reopens FROM answered WHERE app = ?", (app,))
-        answers = (replace(record.load(Answer, answer), reopens=bool(reopens)) for answer, reopens in rows)
-        return {answer.request.name: answer for answer in answers}
+    def answered(self, app: str, names: Iterable[str]) -> dict[str, Answer]:
+        """Those of these uploads and markers that have their verdict, by name."""
+        question = "SELECT request, reopens FROM answered WHERE app = ? AND name = ?"
+        rows = (self._db.execute(question, (app, _encode_name(name))).fetchone() for name in names)
+        return {answer.request.name: answer for answer in map(_load_answer, filter(None, rows))}
+
+    def leaving(self, app: str) -> dict[str, Answer]:
+        """Deployed archives that are still to be deleted, by name."""
+        question = "SELECT request, reopens FROM answered WHERE app = ? AND instr(request, ?)"
+        rows = self._db.execute(question, (app, json.dumps(Fate.GOES)))
+        return {answer.request.name: answer for answer in map(_load_answer, rows) if answer.fate is Fate.GOES}
 
     def amend(self, app: str, answer: Answer) -> None:
         """The answer under this name is known in more detail now: the upload's times, its fate."""

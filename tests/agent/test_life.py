@@ -207,6 +207,25 @@ def test_a_drop_directory_that_vanishes_and_returns(world: World) -> None:
     assert world.deploy("v2")["status"] == "deployed"
 
 
+def test_old_builds_of_a_drop_directory_that_returns_are_not_deployed_again(world: World) -> None:
+    world.configure('after = "keep"')
+    (world.config / "dropdeploy.toml").write_text(f'state = "{world.state}"\nbus = "embedded"\nrescan = "100ms"\n')
+    world.start()
+    world.deploy("v1")
+    away = world.path / "away"
+    world.drop.rename(away)
+    wait_for("news of it", lambda: "cannot be read" in world.log.read_text())
+    world.drop.mkdir()
+    world.deploy("v2")
+    other = world.path / "other"
+    world.drop.rename(other)
+    away.rename(world.drop)
+    # A failed deploy tells that it has looked.
+    world.put("notes.pdf", b"x")
+    assert world.result("notes.pdf")["id"] == 3
+    assert world.ask()["version"] == "v2"
+
+
 def test_nobody_else_can_read_the_history(agent: World) -> None:
     agent.deploy("v1")
     assert os.stat(agent.state / "history.db").st_mode & 0o007 == 0

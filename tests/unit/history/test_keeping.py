@@ -10,7 +10,7 @@ import pytest
 from dropdeploy.history import keeping
 from dropdeploy.history.keeping import History, Pending, Undecided
 from dropdeploy.model.outcome import Status
-from dropdeploy.model.request import Action, Answer, Marker, Version
+from dropdeploy.model.request import Action, Answer, Fate, Marker, Version
 from tests.unit.history.course import NOW, UPLOAD, conclude, outcome
 
 
@@ -24,7 +24,7 @@ def test_the_course_of_a_deploy(history: History) -> None:
     )
     assert history.undecided("myapp") == ()
     assert [told.outcome.id for told in history.unreported("myapp")] == [number]
-    assert history.answered("myapp") == {UPLOAD.name: Answer(UPLOAD, reopens=True)}
+    assert history.answered("myapp", [UPLOAD.name, "other"]) == {UPLOAD.name: Answer(UPLOAD, reopens=True)}
     history.reported(number)
     assert history.unreported("myapp") == ()
     assert history.outcome(number) == outcome(number, release="20260101-000000")
@@ -89,14 +89,24 @@ def test_only_so_many_answers_are_kept(history: History, monkeypatch: pytest.Mon
     monkeypatch.setattr(keeping, "ANSWERS_KEPT", 3)
     for serial in range(6):
         conclude(history, replace(UPLOAD, name=f"build-{serial}.zip"))
-    assert sorted(history.answered("myapp")) == ["build-3.zip", "build-4.zip", "build-5.zip"]
+    names = [f"build-{serial}.zip" for serial in range(6)]
+    assert sorted(history.answered("myapp", names)) == ["build-3.zip", "build-4.zip", "build-5.zip"]
+
+
+def test_archives_that_are_to_be_deleted(history: History) -> None:
+    for serial, fate in enumerate((Fate.STAYS, Fate.GOES, Fate.GONE)):
+        upload = replace(UPLOAD, name=f'"goes"{serial}.zip')
+        number = history.begin("myapp", Action.DEPLOY, upload, NOW)
+        history.conclude(outcome(number), Answer(upload, fate=fate), {})
+    assert list(history.leaving("myapp")) == ['"goes"1.zip']
+    assert history.leaving("other") == {}
 
 
 def test_markers_are_answered_too(history: History) -> None:
     marker = Marker("rollback", Action.ROLLBACK, Version(1, 2, 3, 4, 5), "id")
     number = history.begin("myapp", Action.ROLLBACK, marker, NOW)
     history.conclude(outcome(number), Answer(marker), {})
-    assert history.answered("myapp") == {"rollback": Answer(marker)}
+    assert history.answered("myapp", ["rollback"]) == {"rollback": Answer(marker)}
     assert history.unreported("myapp")[0].request == marker
 
 
