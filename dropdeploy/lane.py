@@ -19,9 +19,9 @@ from dropdeploy import record
 from dropdeploy.answers import Answers
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.phase import STEP_OF, Way
-from dropdeploy.deploy.plan import begin
 from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
-from dropdeploy.deploy.runner import GoingDownError, Runner, unconfigured, way_of
+from dropdeploy.deploy.route import set_out
+from dropdeploy.deploy.runner import GoingDownError, Runner
 from dropdeploy.deploy.standing import is_same_run, is_up
 from dropdeploy.deploy.state import Deploy
 from dropdeploy.deploy.target import newest_healthy
@@ -292,18 +292,7 @@ class Lane:
             return
         extra = about(Kind.BEGUN, self.app.name, number, action=action, upload=request.name)
         logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
-        await self._finish(await self._runner.run(self._first_state(number, request, started)))
-
-    def _first_state(self, number: int, request: Upload | Marker, started: datetime) -> Deploy:
-        return begin(
-            id=number,
-            app=self.app.name,
-            request=request,
-            started=started,
-            on_failure=self.app.on_failure,
-            without=unconfigured(self.app),
-            way=way_of(self.app),
-        )
+        await self._finish(await self._runner.run(set_out(self.app, number, request, started)))
 
     async def _finish(self, state: Deploy) -> None:
         """Give the verdict; or none yet, when the upload may still become something else."""
@@ -384,7 +373,7 @@ class Lane:
             if each.intent:
                 await self._recover_deploy(record.load(Deploy, each.intent))
             else:
-                await self._recover_deploy(self._first_state(each.id, each.request, each.started))
+                await self._recover_deploy(set_out(self.app, each.id, each.request, each.started))
         await self._runner.take_away_disowned()
         await self._releases.sweep()
         await self._settle()
@@ -408,9 +397,7 @@ class Lane:
         if recovery.course is Course.CARRY_ON:
             await self._finish(await self._runner.run(await self._take_up(state)))
             return
-        await self._runner.stop_beside(state)
-        if recovery.discard:
-            await self._runner.take_away(state)
+        await self._runner.undo(state, is_made=bool(recovery.discard))
         self._interrupted.append(state)  # undecided until the drop directory has been seen
 
     async def _end_interrupted(self, asked: Collection[str]) -> None:

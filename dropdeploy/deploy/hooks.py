@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from dropdeploy.deploy.effect import Bad, Good
 from dropdeploy.deploy.ports import Units
 from dropdeploy.deploy.preflight import span_text
 from dropdeploy.instances import instance_of
+from dropdeploy.model.app import App
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.unit import UnitState
 
 
-async def run_hooks(units: Units, templates: tuple[str, ...], release: str, timeout_s: float) -> Good | Bad:
+async def before_swap(app: App, units: Units, release: str) -> Good | Bad:
+    """Those that must succeed before ``release`` goes live."""
+    return await _run_hooks(units, app.hooks.before_swap, release, app.hooks.timeout_s)
+
+
+async def after_live(app: App, units: Units, release: str) -> Good | Bad:
+    """Those that are told of ``release`` once it is live and well."""
+    ended = await _run_hooks(units, app.hooks.after_live, release, app.hooks.timeout_s)
+    if isinstance(ended, Bad):  # it fails nothing, so its step is where it is told
+        return Bad(replace(ended.fault, message=f"{ended.fault.message}; its log:\n{ended.fault.log}"))
+    return ended
+
+
+async def _run_hooks(units: Units, templates: tuple[str, ...], release: str, timeout_s: float) -> Good | Bad:
     """Each has ``timeout_s``; the first that fails is the end. Fault: ``hook-failed``, with the hook's journal.
 
     A hook that is not waited for any longer (it took too long, the deploy was cancelled) is stopped.

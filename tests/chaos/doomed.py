@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dropdeploy import cli, lane
-from dropdeploy.deploy import runner
+from dropdeploy.deploy import performing, runner
 from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
@@ -108,7 +108,7 @@ def _is_result(_: object, name: str, *__: object) -> bool:
 def doom() -> None:
     """Put every point in its place."""
     system = System()
-    effects = {phase: around(phase, effect) for phase, effect in runner.EFFECTS.items()}
+    effects = {phase: around(phase, effect) for phase, effect in performing.EFFECTS.items()}
     for owner, name, value in ((runner, "EFFECTS", effects), (swap, "os", system)):
         setattr(owner, name, value)
     wrap(History, "begin", after="begun")

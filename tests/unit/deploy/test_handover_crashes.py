@@ -19,10 +19,10 @@ from dropdeploy import record
 from dropdeploy.deploy import gate
 from dropdeploy.deploy.effect import Bad, Ports
 from dropdeploy.deploy.event import Done, Event, Extracted, Failed, Ground
+from dropdeploy.deploy.performing import EFFECTS, Performers
 from dropdeploy.deploy.phase import OPTIONAL, Phase, Way
 from dropdeploy.deploy.plan import advance, begin
 from dropdeploy.deploy.recovery import take_up
-from dropdeploy.deploy.runner import EFFECTS, Runner
 from dropdeploy.deploy.settling import settle
 from dropdeploy.deploy.standing import choose_unit
 from dropdeploy.deploy.state import Deploy
@@ -202,15 +202,15 @@ class Agent:
         self.intent = ""
 
     async def perform(self, state: Deploy) -> Deploy:
-        runner = Runner(APP, ports_of(self.machine), lambda *_: None)
+        performers = Performers(APP, ports_of(self.machine), lambda *_: None)
         while state.phase is not Phase.DECIDED:
             if state.phase not in NOT_PERFORMED:
                 self.intent = record.dump(state)
                 self.machine.fuse.burn()
-            state = advance(state, await self._event(runner, state))
+            state = advance(state, await self._event(performers, state))
         return state
 
-    async def _event(self, runner: Runner, state: Deploy) -> Event:
+    async def _event(self, performers: Performers, state: Deploy) -> Event:
         match state.phase:
             case Phase.PREFLIGHT:
                 return Done(0.0, learned=await self._ground(state))
@@ -218,7 +218,7 @@ class Agent:
                 return Done(0.0, learned=Extracted(UPLOAD, Unpacked(1, "", 1, 1)))
             case phase if phase in NOT_PERFORMED:
                 return Done(0.0)
-        result = await EFFECTS[state.phase](runner, state)
+        result = await EFFECTS[state.phase](performers, state)
         if isinstance(result, Bad):
             return Failed(0.0, result.fault, result.learned)
         return Done(0.0, result.detail, result.learned)
