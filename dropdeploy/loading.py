@@ -25,15 +25,17 @@ from dropdeploy.model.unit import UnitState
 logger = logging.getLogger(__name__)
 
 
-async def load(directory: Path, units: Units) -> Config | tuple[Mistake, ...]:
-    """The configuration, or every mistake in it and whatever else is wrong."""
-    config, mistakes = await asyncio.to_thread(survey_directory, directory)
+async def load(
+    directory: Path, units: Units, surveyed: tuple[Config, tuple[Mistake, ...]] | None = None
+) -> Config | tuple[Mistake, ...]:
+    """The configuration, or every mistake in it and whatever else is wrong. ``surveyed``: it was read already."""
+    config, mistakes = surveyed if surveyed else await asyncio.to_thread(survey_directory, directory)
     mistakes += not_built_yet(config, directory)
     conflicts, missing = await asyncio.to_thread(survey_paths, config, directory)
     mistakes += conflicts
     if config.settings.bus is not Bus.EMBEDDED:  # there the units are what the configuration defines
-        for app in config.apps:
-            wrong, unfit = await _look_at_unit(app, directory, units)
+        looks = (_look_at_unit(app, directory, units) for app in config.apps)
+        for wrong, unfit in await asyncio.gather(*looks):  # one waits for systemd while another's answer is read
             mistakes += wrong
             missing += unfit
     if mistakes:

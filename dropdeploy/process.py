@@ -30,7 +30,7 @@ EXIT_OK, EXIT_CONFIGURATION, EXIT_UNAVAILABLE = 0, 2, 3
 def run(directory: Path) -> int:
     """``dropdeploy run``: the agent in the foreground. ``directory`` is where the configuration is."""
     log.begin()
-    config, mistakes = survey_directory(directory)
+    config, mistakes = surveyed = survey_directory(directory)
     if any(mistake.file.endswith(MAIN_FILE) for mistake in mistakes):
         # Without its settings nothing can be asked of the units; the paths can be looked at all the same.
         return refuse_configuration((*mistakes, *check_paths(config, directory)))
@@ -38,7 +38,7 @@ def run(directory: Path) -> int:
     try:
         state.mkdir(mode=0o755, exist_ok=True)
         with lock.hold(state):
-            return asyncio.run(serve(directory, config))
+            return asyncio.run(serve(directory, surveyed))
     except (lock.AgentRunningError, HistoryError, UnavailableError) as error:
         print(error, file=sys.stderr)
     except OSError as error:
@@ -46,12 +46,13 @@ def run(directory: Path) -> int:
     return EXIT_UNAVAILABLE
 
 
-async def serve(directory: Path, config: Config) -> int:
+async def serve(directory: Path, surveyed: tuple[Config, tuple[Mistake, ...]]) -> int:
     """Run the agent for a configuration whose files are right. Returns the exit code."""
+    config, _ = surveyed
     async with AsyncExitStack() as stack:
         units = await open_units(config)
         stack.push_async_callback(units.close)
-        checked = await load(directory, units)
+        checked = await load(directory, units, surveyed)
         if isinstance(checked, tuple):
             return refuse_configuration(checked)
         opened = await asyncio.to_thread(open_history, config.settings.state / HISTORY_NAME, checked)

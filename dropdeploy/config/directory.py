@@ -67,17 +67,30 @@ def survey_paths(config: Config, directory: Path) -> tuple[tuple[Mistake, ...], 
         mistakes.append(Mistake(str(directory / MAIN_FILE), "listen_token_file", f'"{token_file}"', token.text))
     claims: list[Claim] = []
     same: dict[tuple[int, int], Path] = {}
+    parents: dict[str, str] = {}
     for app in config.apps:
-        for claim in path_claims(app, str(directory / APPS_DIRECTORY / f"{app.name}.toml")):
+        for claim in path_claims(app, f"{directory}/{APPS_DIRECTORY}/{app.name}.toml"):
             assert isinstance(claim.thing, Path)
             found = _look_at(claim.thing)
             if isinstance(found, str):
                 missing.append(Mistake(claim.file, claim.key, f'"{claim.shown}"', found))
             else:
                 # A bind mount has a real path of its own, and the same inode.
-                real = same.setdefault((found.st_dev, found.st_ino), Path(os.path.realpath(claim.thing)))
-                claims.append(replace(claim, thing=real))
+                identity = found.st_dev, found.st_ino
+                if identity not in same:
+                    same[identity] = Path(_real(claim.thing, parents))
+                claims.append(replace(claim, thing=same[identity]))
     return (*mistakes, *conflict_mistakes(claims)), tuple(missing)
+
+
+def _real(path: Path, parents: dict[str, str]) -> str:
+    """As ``os.path.realpath`` of an absolute path. ``parents`` remembers the directories above, which apps share."""
+    parent, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    if parent not in parents:
+        parents[parent] = os.path.realpath(parent)
+    return os.path.join(parents[parent], name)
 
 
 def read_token(path: Path) -> str | Expected:
