@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from dropdeploy.cli.check.place import Place
 from dropdeploy.cli.init.look import account_named, group_name, user_name
 from dropdeploy.cli.init.wish import AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
+from dropdeploy.cli.programs import tell
 from dropdeploy.model.config import Bus
 
 _RESTART = f"`systemctl restart {AGENT_UNIT}`"
@@ -115,8 +115,6 @@ def _epoch_s(timestamp: str) -> float | None:
     """A moment as systemctl prints it, in whatever zone; None where there is none."""
     if not timestamp or timestamp == "n/a":
         return None
-    shown = subprocess.run(
-        ["date", f"--date={timestamp}", "+%s.%N"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    shown = tell("date", f"--date={timestamp}", "+%s.%N")
     # To the second: what is written in the same second is taken as read.
-    return float(shown.stdout) + 1.0 if shown.returncode == 0 else None
+    return float(shown.out) + 1.0 if shown.code == 0 else None

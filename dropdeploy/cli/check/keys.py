@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from dropdeploy.cli.check.findings import Finding, denied, wrong
 from dropdeploy.cli.check.ground import Ground, own_name
 from dropdeploy.cli.check.trying import unseen
 from dropdeploy.cli.notify_mail import SENDMAIL_PLACES
+from dropdeploy.cli.programs import tell
 from dropdeploy.model.app import App
 
 _MANUAL = "see ssh-keygen(1), ALLOWED SIGNERS"
@@ -92,7 +92,4 @@ def _fault_of(line: str) -> str | None:
     namespaces = _NAMESPACES.search(found["options"] or "")
     if namespaces and "dropdeploy" not in namespaces[1].split(","):
         return f'signatures for "{namespaces[1]}" only, and builds are signed for "dropdeploy"'
-    shown = subprocess.run(
-        ["ssh-keygen", "-l", "-f", "-"], input=found["key"], capture_output=True, text=True, check=False
-    )
-    return "the public key is none" if shown.returncode != 0 else None
+    return "the public key is none" if tell("ssh-keygen", "-l", "-f", "-", given=found["key"]).code != 0 else None

@@ -12,10 +12,11 @@ from pathlib import Path
 from dropdeploy.cli.check.findings import Finding, denied
 from dropdeploy.cli.check.ground import Ground
 from dropdeploy.cli.check.sandbox import configuration_directory, parse_settings, surroundings
-from dropdeploy.cli.check.systemctl import Facts, Told, cat, show, tell
+from dropdeploy.cli.check.systemctl import Facts, cat, show
 from dropdeploy.cli.init.look import account_named
 from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT
 from dropdeploy.cli.parser import DEFAULT_DIRECTORY
+from dropdeploy.cli.programs import Told, tell
 from dropdeploy.model.config import Bus
 
 _PROPERTIES = (

@@ -13,10 +13,11 @@ from pathlib import Path
 from dropdeploy import datafiles
 from dropdeploy.cli.check.findings import Finding, denied, good, poor
 from dropdeploy.cli.check.place import Place
-from dropdeploy.cli.check.systemctl import Facts, tell
+from dropdeploy.cli.check.systemctl import Facts
 from dropdeploy.cli.check.units import Named, Role, app_template, sockets_of_app, units_of
 from dropdeploy.cli.init.look import account_named
 from dropdeploy.cli.init.wish import POLKIT_RULES
+from dropdeploy.cli.programs import tell
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config
 

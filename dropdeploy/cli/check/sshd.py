@@ -17,9 +17,9 @@ from pathlib import Path
 from dropdeploy.cli.check.findings import Finding, denied, good, poor, wrong
 from dropdeploy.cli.check.ground import owner_text
 from dropdeploy.cli.check.place import Place
-from dropdeploy.cli.check.systemctl import tell
 from dropdeploy.cli.init.look import account_named, group_name, members
 from dropdeploy.cli.init.wish import SSHD_BLOCKS
+from dropdeploy.cli.programs import tell
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config
 

@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-_ANSWER_S = 30.0
+from dropdeploy.cli.programs import tell
 
 Facts = Mapping[str, str]
 """Properties as ``systemctl show`` prints them, absent ones as ""."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a program printed, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def tell(*command: str) -> Told:
-    """Run a program to its end; one that is not there ends with 127, one that does not end with 124."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_ANSWER_S,
-        )
-    except FileNotFoundError:
-        return Told(127, "", f"{command[0]} is not installed")
-    except subprocess.TimeoutExpired:
-        return Told(124, "", f"{command[0]} does not answer within {_ANSWER_S:g} s")
-    return Told(done.returncode, done.stdout, done.stderr)
 
 
 def show(units: Iterable[str], properties: Iterable[str], *, is_user: bool = False) -> dict[str, Facts]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from dropdeploy.cli import programs
 from dropdeploy.cli.init.record import write_file
 from dropdeploy.cli.init.things import Account, Directory, Enabled, File, Group, Membership, Thing
 from dropdeploy.cli.init.wish import AGENT_UNIT, SSHD_BLOCKS, SYSTEM_UNITS
@@ -94,24 +94,11 @@ def stop_agent() -> bool:
 
 def call(*command: str) -> str:
     """Run a program; returns what it printed. Raises ApplyError with its own words."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=RESTART_TIMEOUT_S,
-            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
-        )
-    except FileNotFoundError:
-        raise ApplyError(f"{command[0]} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise ApplyError(f"`{' '.join(command)}` did not end within {RESTART_TIMEOUT_S:g} s") from None
-    if done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+    told = programs.tell(*command, timeout_s=RESTART_TIMEOUT_S)
+    if told.code != 0:
+        said = told.err.strip() or told.out.strip() or f"exit code {told.code}"
         raise ApplyError(f"`{' '.join(command)}`: {said}")
-    return done.stdout
+    return told.out
 
 
 def _make_directory(wanted: Directory) -> None:

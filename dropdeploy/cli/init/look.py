@@ -6,12 +6,12 @@ import grp
 import os
 import pwd
 import stat
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from dropdeploy.cli.init.plan import Odd
 from dropdeploy.cli.init.things import Account, Directory, Enabled, File, Group, Membership, Thing
+from dropdeploy.cli.programs import tell
 
 
 def look_at(things: Iterable[Thing]) -> dict[str, Thing | Odd | None]:
@@ -59,10 +59,7 @@ def members(group: str) -> list[str]:
 
 def is_enabled(unit: str) -> bool:
     """As systemctl(1) says."""
-    shown = subprocess.run(
-        ["systemctl", "is-enabled", "--", unit], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    return shown.stdout.strip() == "enabled"
+    return tell("systemctl", "is-enabled", "--", unit).out.strip() == "enabled"
 
 
 def _look(thing: Thing) -> Thing | Odd | None:

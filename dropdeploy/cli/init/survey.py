@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from dropdeploy.cli.configured import load
 from dropdeploy.cli.init.look import account_named, group_name, members
 from dropdeploy.cli.init.things import File, Thing
 from dropdeploy.cli.init.wish import AGENT, AGENT_UNIT, POLKIT_RULES, SSHD_BLOCKS, SYSTEM_UNITS, Ground, Templates, Wish
+from dropdeploy.cli.programs import tell
 from dropdeploy.cli.refusal import ExitCode, Refusal
 from dropdeploy.config.parse import APP_NAME
 from dropdeploy.model.app import App, Strategy
@@ -176,14 +176,7 @@ def _wrong_server(wish: Wish, config: Config) -> list[str]:
 
 
 def _is_loaded(unit: str) -> bool:
-    shown = subprocess.run(
-        ["systemctl", "show", "--property=LoadState", "--value", "--", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    return shown.stdout.strip() not in ("", "not-found")
+    return tell("systemctl", "show", "--property=LoadState", "--value", "--", unit).out.strip() not in ("", "not-found")
 
 
 def _ground(directory: Path, wish: Wish, made: Sequence[Thing]) -> Ground:
