@@ -1,134 +1,22 @@
-"""Decompression that proves its end.   (pure)
-
-A decoder is fed the upload's bytes and yields what they stand for in pieces of about a MiB, however small
-the input: a bomb never sits in memory as a whole. ``finish`` refuses unless the stream ended with its checked
-trailer exactly at the last byte. Concatenated members are legal where the format's own tool accepts them, and so
-is zero padding; any other byte after the end is damage.
-"""
+"""The decoders of the formats: which there are, and what each one's members are like.   (pure)"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropdeploy.releases.decoding import MEMORY, PIECE, Decoder, Members, Plain
 from dropdeploy.releases.deflate import DeflateErrors, deflate
-from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size, truncated
+from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size
 
-PIECE = 1 << 20
+TYPE_CHECKING = False  # start-up time: most uploads need neither of these, and `typing` is slow to import
+if TYPE_CHECKING:
+    import bz2
+    import lzma
+
 _XZ_TAIL = 256  # an index of one block and the footer take 40
-MEMORY = 128 << 20  # what zstd(1) grants by default; `xz -9` needs half of it
-
-_MAGIC = (
-    (b"\x1f\x8b", "a gzip stream", ".tar.gz"),
-    (b"\xfd7zXZ\x00", "an xz stream", ".tar.xz"),
-    (b"BZh", "a bzip2 stream", ".tar.bz2"),
-    (b"\x28\xb5\x2f\xfd", "a zstd stream", ".tar.zst"),
-    (b"PK\x03\x04", "a zip archive", ".zip"),
-)
 
 
-class Decoder:
-    """What every decoder does; itself it passes the bytes through.
-
-    ``is_sealed``: one checksum, or one list of them, covers all that was fed. Members that follow each other are each
-    checked by themselves, and the first ones could be another upload's.
-    """
-
-    is_sealed = True
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what ``data``, the next bytes, stands for. The iterator must be run to its end."""
-        yield data
-
-    def finish(self) -> None:
-        """Refuse, unless the bytes fed so far are a whole."""
-
-
-class Plain(Decoder):
-    """No compression. It is looked at once, for a compressed archive with a tar's name deserves a clear answer."""
-
-    is_sealed = False
-
-    def __init__(self) -> None:
-        self._is_begun = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """See ``Decoder``."""
-        if not self._is_begun and (other := looks_like(data)):
-            raise corrupt(f"it is not a tar archive{other}")
-        self._is_begun = True
-        yield data
-
-
-class _Members(Decoder):
-    """Streams of members that end by themselves: gzip, xz, bzip2."""
-
-    noun = ""
-    magic = b""
-    padding = 0  # zeros may follow a member, in multiples of this; 0: they may not
-    is_padding_last = True
-
-    def __init__(self) -> None:
-        self._open = False
-        self._count = 0
-        self._zeros = 0
-
-    def start(self) -> None:
-        """Begin a member."""
-        raise NotImplementedError
-
-    def inflate(self, data: bytes) -> Iterator[bytes]:
-        """Decode ``data``, up to the end of the member."""
-        raise NotImplementedError
-
-    def end(self) -> bytes | None:
-        """What follows the member that has just ended; None while it goes on."""
-        raise NotImplementedError
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """See ``Decoder``."""
-        while data:
-            if not self._open:
-                data = self._between(data)
-                if not data:
-                    return
-                self._open = True
-                self.start()
-            yield from self.inflate(data)
-            rest = self.end()
-            if rest is None:
-                return
-            self._open = False
-            self._count += 1
-            data = rest
-
-    def _between(self, data: bytes) -> bytes:
-        """Pass over padding; what is left begins another member."""
-        if self._count == 0:
-            if not self.magic.startswith(data[: len(self.magic)]):
-                raise corrupt(f"it is not {self.noun}{looks_like(data) or looks_like_tar(data)}")
-            return data
-        if self.padding:
-            rest = data.lstrip(b"\0")
-            self._zeros += len(data) - len(rest)
-            if rest and self._zeros and (self.is_padding_last or self._zeros % self.padding):
-                raise corrupt(f"something follows the end of {self.noun}")
-            data = rest
-        if data and not self.magic.startswith(data[: len(self.magic)]):
-            raise corrupt(f"something follows the end of {self.noun}")
-        if data:
-            self._zeros = 0
-        return data
-
-    def finish(self) -> None:
-        """See ``Decoder``."""
-        if self._open or not self._count:
-            raise truncated(f"it ends in the middle of {self.noun}" if self._open else "it is empty")
-        if self.padding and self._zeros % self.padding:
-            raise truncated(f"it ends in the middle of the padding of {self.noun}")
-        self.is_sealed = self._count == 1
-
-
-class Gzip(_Members):
+class Gzip(Members):
     """RFC 1952. As with gzip(1), zeros may follow the last member (tapes and block devices pad with them)."""
 
     noun = "a gzip stream"
@@ -136,11 +24,11 @@ class Gzip(_Members):
     padding = 1
 
     def start(self) -> None:
-        """See ``_Members``."""
+        """See ``Members``."""
         self._member = deflate.decompressobj(wbits=31)
 
     def inflate(self, data: bytes) -> Iterator[bytes]:
-        """See ``_Members``."""
+        """See ``Members``."""
         member = self._member
         try:
             while True:
@@ -154,11 +42,11 @@ class Gzip(_Members):
             raise corrupt(f"the gzip stream is damaged ({error})") from error
 
     def end(self) -> bytes | None:
-        """See ``_Members``."""
+        """See ``Members``."""
         return bytes(self._member.unused_data) if self._member.eof else None
 
 
-class Xz(_Members):
+class Xz(Members):
     """The .xz format, version 1.1: padding between and after streams comes in multiples of four zeros."""
 
     noun = "an xz stream"
@@ -191,20 +79,14 @@ class Xz(_Members):
         return start >= 0 and stream[start : start + 2] == b"\0\1"
 
     def start(self) -> None:
-        """See ``_Members``."""
+        """See ``Members``."""
         self._member = self._lzma.LZMADecompressor(self._lzma.FORMAT_XZ, memlimit=MEMORY)
 
     def inflate(self, data: bytes) -> Iterator[bytes]:
-        """See ``_Members``."""
+        """See ``Members``."""
         member = self._member
         try:
-            while True:
-                piece = member.decompress(data, PIECE)
-                if piece:
-                    yield piece
-                data = b""
-                if member.eof or member.needs_input:
-                    return
+            yield from _pieces(member, data)
         except self._lzma.LZMAError as error:
             if "emory" in str(error):
                 raise Refusal(
@@ -215,11 +97,11 @@ class Xz(_Members):
             raise corrupt(f"the xz stream is damaged ({error})") from error
 
     def end(self) -> bytes | None:
-        """See ``_Members``."""
+        """See ``Members``."""
         return self._member.unused_data if self._member.eof else None
 
 
-class Bzip2(_Members):
+class Bzip2(Members):
     """bzip2(1): members follow each other without padding."""
 
     noun = "a bzip2 stream"
@@ -232,26 +114,31 @@ class Bzip2(_Members):
         self._bz2 = bz2
 
     def start(self) -> None:
-        """See ``_Members``."""
+        """See ``Members``."""
         self._member = self._bz2.BZ2Decompressor()
 
     def inflate(self, data: bytes) -> Iterator[bytes]:
-        """See ``_Members``."""
+        """See ``Members``."""
         member = self._member
         try:
-            while True:
-                piece = member.decompress(data, PIECE)
-                if piece:
-                    yield piece
-                data = b""
-                if member.eof or member.needs_input:
-                    return
+            yield from _pieces(member, data)
         except (OSError, ValueError) as error:  # bz2's way to say that data is invalid
             raise corrupt("the bzip2 stream is damaged") from error
 
     def end(self) -> bytes | None:
-        """See ``_Members``."""
+        """See ``Members``."""
         return self._member.unused_data if self._member.eof else None
+
+
+def _pieces(member: lzma.LZMADecompressor | bz2.BZ2Decompressor, data: bytes) -> Iterator[bytes]:
+    """What ``data`` stands for, up to the end of the member."""
+    while True:
+        piece = member.decompress(data, PIECE)
+        if piece:
+            yield piece
+        data = b""
+        if member.eof or member.needs_input:
+            return
 
 
 def decoder(format_: str) -> Decoder:
@@ -268,16 +155,3 @@ def decoder(format_: str) -> Decoder:
         ".zip": Decoder,  # its members are compressed one by one
     }
     return kinds[format_]()
-
-
-def looks_like(head: bytes) -> str:
-    """What the first bytes say that it is, as the end of a sentence about what it is not."""
-    for magic, noun, ending in _MAGIC:
-        if head.startswith(magic):
-            return f" but {noun}: its name should end in {ending}"
-    return ""
-
-
-def looks_like_tar(head: bytes) -> str:
-    """As ``looks_like``, for a tar archive, whose sign stands behind its first name."""
-    return " but an uncompressed tar archive: its name should end in .tar" if head[257:262] == b"ustar" else ""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from dropdeploy.releases.copying import write_all
-from dropdeploy.releases.decoders import Decoder
+from dropdeploy.releases.decoding import Decoder
 from dropdeploy.releases.refusal import CHANGED, UNREADABLE, Refusal, show_size
 
 _READ = 256 << 10  # large enough for hashlib and zlib to let the other thread run, small enough for the cache

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Generator, Iterable, Iterator
 
 from dropdeploy.releases.cursor import Cursor
-from dropdeploy.releases.decoders import PIECE
+from dropdeploy.releases.decoding import PIECE
 from dropdeploy.releases.deflate import DeflateErrors, deflate
 from dropdeploy.releases.refusal import CHANGED, UNSUPPORTED, Refusal, corrupt, show, unsafe
 from dropdeploy.releases.zipdir import Directory, Member

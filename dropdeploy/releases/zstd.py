@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import zstandard
 
-from dropdeploy.releases.decoders import MEMORY, Decoder, looks_like, looks_like_tar
+from dropdeploy.releases.decoding import MEMORY, Decoder, looks_like, looks_like_tar
 from dropdeploy.releases.refusal import UNSUPPORTED, Refusal, corrupt, show_size, truncated
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
