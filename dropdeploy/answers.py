@@ -77,6 +77,8 @@ class Answers:
         self._drop = drop
         self._changed = changed  # called whenever `now` is another one
         self._untold: dict[str, Unreported] = {}
+        self._unnoted: list[Outcome] = []  # told, which is not written down
+        self._unconsumed: list[Marker] = []
         self._last: Outcome | None = None  # the latest verdict, whose number need not be the greatest
         self._concluded = concluded  # called once for each verdict, when it is committed
 
@@ -216,6 +218,8 @@ class Answers:
         if trouble:  # what was cleared away may have made the room that it needs
             trouble = await self.desk.tell(outcome)
         await self.desk.take_down(request.name)  # last: whoever waits for that finds everything as it will stay
+        if self.desk.is_in_debt and isinstance(request, Marker):
+            self._unconsumed.append(request)
         if trouble:
             extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
             logger.error("%s: the result of %s waits: %s", self.app.name, request.name, trouble, extra=extra)
@@ -225,7 +229,8 @@ class Answers:
         await self.survey(done=request.name)
 
     async def tell_late(self) -> float | None:
-        """Tell what could not be told when it was decided. Returns after how many seconds to try again, if at all."""
+        """Tell what could not be told in time. Returns after how many seconds to try again, if at all."""
+        has_caught_up = await self.desk.catch_up()
         for name, late in list(self._untold.items()):
             if await self.desk.tell(late.outcome):
                 continue
@@ -233,7 +238,13 @@ class Answers:
             extra = about(Kind.TROUBLE_IS_OVER, self.app.name, late.outcome.id, upload=name)
             logger.info("%s: the result of %s is written now", self.app.name, name, extra=extra)
             await self._note_reported(late.outcome)
-        return AGAIN_S if self._untold else None
+        unnoted, self._unnoted = self._unnoted, []
+        for outcome in unnoted:
+            await self._note_reported(outcome)
+        if has_caught_up:
+            while self._unconsumed:
+                await self._drop.consume(self._unconsumed.pop())
+        return AGAIN_S if self._untold or self._unnoted or not has_caught_up else None
 
     async def forget_result(self, name: str) -> None:
         """New bytes stand under this name: a result of before says nothing of them, told or not."""
@@ -245,8 +256,9 @@ class Answers:
     async def _note_reported(self, outcome: Outcome) -> None:
         try:
             await self._history.ask(lambda history: history.reported(outcome.id))
-        except HistoryAwayError as away:  # it will be told twice
+        except HistoryAwayError as away:  # a new agent would tell it again
             logger.error("%s: %s", self.app.name, away, extra=about(Kind.TROUBLE, self.app.name))  # noqa: TRY400
+            self._unnoted.append(outcome)
 
     async def survey(self, done: str = "") -> None:
         """See what is live, and tell it. ``done`` is what is no longer worked on, if it was."""

@@ -292,7 +292,9 @@ class Lane:
             return
         extra = about(Kind.BEGUN, self.app.name, number, action=action, upload=request.name)
         logger.info("%s: %s %d: %s", self.app.name, action, number, request.name, extra=extra)
-        await self._finish(await self._runner.run(set_out(self.app, number, request, started)))
+        now = self._answers.now  # what is known of it until it is looked at, which may fail
+        first = replace(set_out(self.app, number, request, started), live=now.live, is_live_healthy=now.is_healthy)
+        await self._finish(await self._runner.run(first))
 
     async def _finish(self, state: Deploy) -> None:
         """Give the verdict; or none yet, when the upload may still become something else."""

@@ -99,10 +99,11 @@ class History(HistoryReader):
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # some failures of the disk have ended it already (sqlite3_get_autocommit)
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # --- the course of a deploy ---
 

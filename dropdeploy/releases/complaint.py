@@ -9,6 +9,8 @@ import os
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.shortage import is_shortage
 
+DISK_FAILS = "the disk or its file system fails: the kernel's log on the server (`journalctl -k`) tells more"
+
 
 def agent_user() -> str:
     """The user as whom the agent runs, for hints."""
@@ -28,6 +30,8 @@ def fault_of(error: OSError, doing: str, where: str) -> Fault:
     if error.errno in (errno.EACCES, errno.EPERM):
         return Fault(ErrorCode.NOT_AUTHORISED, message, rights_hint(where))
     hint = f"look at {where} and at the agent's journal"
+    if error.errno == errno.EIO:
+        hint = DISK_FAILS
     return Fault(ErrorCode.INTERNAL, message, hint, is_shortage=is_shortage(error))
 
 

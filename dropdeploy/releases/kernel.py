@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_RENAME_NOREPLACE = 1
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 
 
 def flush_file_system(fd: int) -> None:
@@ -19,6 +20,25 @@ def flush_file_system(fd: int) -> None:
     if _LIBC.syncfs(ctypes.c_int(fd)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def exchange(directory: int, new: str, old: str) -> None:
+    """Give ``new`` the name ``old``, and what had that name, if it is a symbolic link, the name ``new``.
+
+    Where there is none, or the file system does not know the flag, it is a plain rename. Raises OSError.
+    """
+    try:
+        is_link = stat.S_ISLNK(os.lstat(old, dir_fd=directory).st_mode)
+    except FileNotFoundError:
+        is_link = False
+    if is_link:
+        names = os.fsencode(new), os.fsencode(old)
+        if _LIBC.renameat2(directory, names[0], directory, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOENT):
+            raise OSError(code, os.strerror(code), old)
+    os.rename(new, old, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def rename_new(directory: int, old: str, new: str) -> None:

@@ -81,6 +81,8 @@ class AppReleases:
         self._dedupe = dedupe
         self._removing = asyncio.Lock()
         self._left: dict[str, str] = {}  # what could not be removed, and why
+        self._building = ""  # the release that was begun last: its staging directory may be in use
+        self._linking = asyncio.Lock()
 
     # --- looking ----------------------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class AppReleases:
     async def unpack(self, source: Source, release: str, percent: Percent) -> Unpacked | Fault:
         """See the port."""
         _check_id(release)
+        self._building = release
         staging = await self._run("make a staging directory", lambda: self._make_staging(release))
         if isinstance(staging, Fault):
             return staging
@@ -236,7 +239,8 @@ class AppReleases:
         """See the port. ``release`` may also be a directory in ``releases/`` that somebody made by hand."""
         if "/" in release or release.startswith(".") or not release:
             raise ValueError(f"{release!r} is no release")
-        return await self._run(f"swap to release {release}", lambda: self._swap(release))
+        async with self._linking:
+            return await self._run(f"swap to release {release}", lambda: self._swap(release))
 
     def _swap(self, release: str) -> Fault | None:
         with self._places() as places:
@@ -298,7 +302,10 @@ class AppReleases:
 
     async def clear(self) -> None:
         """See the port."""
-        await self._clean("remove what was pruned", lambda name: name.startswith(_PRUNED))
+        in_use = _STAGING + self._building
+        await self._clean(
+            "remove what was pruned", lambda name: name.startswith((_PRUNED, _STAGING)) and name != in_use
+        )
 
     def _remove(self, name: str) -> None:
         try:
@@ -317,16 +324,27 @@ class AppReleases:
 
     async def _clean(self, doing: str, is_waste: Callable[[str], bool]) -> None:
         """What cannot be removed is logged, and tried again the next time."""
+        async with self._linking:
+            fault = await self._run(doing, self._remove_leftover)
         async with self._removing:
-            fault = await self._run(doing, lambda: self._remove_waste(is_waste))
+            fault = await self._run(doing, lambda: self._remove_waste(is_waste)) or fault
         if fault is not None:
             _LOG.warning("%s: %s", self._root, fault.message)
+
+    def _remove_leftover(self) -> None:
+        try:
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            swap.remove_leftover(root)
+        finally:
+            os.close(root)
 
     def _remove_waste(self, is_waste: Callable[[str], bool]) -> None:
         self._left = {}
         try:
             with self._places() as places:
-                swap.remove_leftover(places.root)
                 for name in filter(is_waste, os.listdir(places.releases)):
                     self._try_to_remove(places.releases, name)
         except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""The live link: `app`, which at every instant leads to a whole release."""
+"""The live link: `app`, which at every instant leads to a whole release.
+
+What it led to before a swap stays under a name of its own, the spare: the way back then needs no room on the disk.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import stat
 
 from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.releases.kernel import exchange
 
 LINK = "app"
 RELEASES = "releases"
@@ -22,10 +26,10 @@ def live_release(root: int) -> str:
     return name
 
 
-def _target(root: int) -> str:
+def _target(root: int, link: str = LINK) -> str:
     """What the link says, empty when there is none."""
     try:
-        return os.readlink(LINK, dir_fd=root)
+        return os.readlink(link, dir_fd=root)
     except OSError:
         return ""
 
@@ -66,7 +70,7 @@ def swap_link(root: int, path: str, release: str) -> Fault | None:
     """Point `app` in the directory ``root`` (whose name is ``path``, for messages) to ``release``.
 
     rename(2) puts the new link in the old one's place, so that no instant is without one; fsync(2) of the
-    directory puts that on disk. Raises OSError.
+    directory puts that on disk. ``remove_leftover`` removes the spare. Raises OSError.
     """
     target = f"{RELEASES}/{release}"
     try:
@@ -81,13 +85,14 @@ def swap_link(root: int, path: str, release: str) -> Fault | None:
         )
     if is_blocked(root):
         return blocked(path)
-    remove_leftover(root)
     if _target(root) == target:  # done before, as far as the disk knows
         os.fsync(root)
         return None
-    os.symlink(target, _TEMPORARY, dir_fd=root)
+    if _target(root, _TEMPORARY) != target:
+        remove_leftover(root)
+        os.symlink(target, _TEMPORARY, dir_fd=root)
     try:
-        os.rename(_TEMPORARY, LINK, src_dir_fd=root, dst_dir_fd=root)
+        exchange(root, _TEMPORARY, LINK)
     except OSError as error:
         remove_leftover(root)
         if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):  # it came between the look and the rename
@@ -111,7 +116,7 @@ def unlink_link(root: int, path: str) -> Fault | None:
 
 
 def remove_leftover(root: int) -> None:
-    """Remove what a crash between the two calls of a swap left."""
+    """Remove the spare, and what a crash between the two calls of a swap left."""
     try:
         os.unlink(_TEMPORARY, dir_fd=root)
     except FileNotFoundError:

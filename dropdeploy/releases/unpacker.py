@@ -122,6 +122,8 @@ def refusal_of(error: OSError | MemoryError, tree: Tree, staging: int) -> Refusa
     if code == errno.EFBIG:
         return Refusal(TOO_LARGE, f"entry {name} is larger than a file may be here")
     hint = "raise the agent's LimitNOFILE" if code in (errno.EMFILE, errno.ENFILE) else "see the agent's journal"
+    if code == errno.EIO:
+        hint = "the disk or its file system fails: the kernel's log on the server (`journalctl -k`) tells more"
     return Refusal(INTERNAL, f"entry {name} cannot be written ({error.strerror})", hint)
 
 

@@ -1,7 +1,8 @@
 """The agent's side of a drop directory: what it writes there while it works and when it has decided.
 
 Results are on disk before anything that follows from them; what is only for watching (``.deploying``, ``status.toml``)
-is written in passing: the latest counts, and a failure to write it is nobody's failure.
+is written in passing: the latest counts, and a failure to write it is nobody's failure. It is owed, and made up for as
+soon as that can be done.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def _page(now: AppNow, at: datetime) -> str:
     return snapshot(now, at)
 
 
+_Passing = tuple[Callable[[], str], Callable[[os.stat_result], None] | None]
+"""What is written in passing: its text, and who wants to know when it stands there."""
+
+
 class Desk:
     """What one app's uploader is told."""
 
@@ -61,8 +66,9 @@ class Desk:
         self._waiting: dict[str, str] = {}
         self._at: tuple[str, str] = ("", "")  # name and step told last
         self._told_s = 0.0
-        self._pending: dict[str, tuple[Callable[[], str], Callable[[os.stat_result], None] | None]] = {}
+        self._pending: dict[str, _Passing] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._owed: dict[str, _Passing | None] = {}  # what could not be written; None: not be removed
 
     # --- in passing ---
 
@@ -86,6 +92,7 @@ class Desk:
     def _write_soon(
         self, name: str, text: Callable[[], str], written: Callable[[os.stat_result], None] | None = None
     ) -> None:
+        self._owed.pop(name, None)
         self._pending[name] = text, written
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_pending(), name=f"telling in {self._directory}")
@@ -95,11 +102,19 @@ class Desk:
             name = next(iter(self._pending))
             text, written = self._pending.pop(name)
             found = await asyncio.to_thread(self._write, name, text)
-            if written is not None and not isinstance(found, Fault):
+            if isinstance(found, Fault):
+                if name not in self._pending:
+                    self._owed[name] = text, written
+            elif written is not None:
                 written(found)
 
     def _write(self, name: str, text: Callable[[], str]) -> os.stat_result | Fault:
         return write_and_identify(self._directory, name, text(), is_durable=False)
+
+    async def _take_away(self, name: str) -> None:
+        self._owed.pop(name, None)
+        if await asyncio.to_thread(remove, self._directory, name) is not None:
+            self._owed[name] = None
 
     async def _settle(self) -> None:
         """What was to be written in passing is written, so that nothing comes after what is said next."""
@@ -112,7 +127,7 @@ class Desk:
         """``waiting``: the step ("held", "queued") by name; ``busy`` is what is worked on. The rest is taken down."""
         for name in self._waiting.keys() - waiting.keys() - {busy}:
             await self._settle()
-            await asyncio.to_thread(remove, self._directory, deploying_name(name))
+            await self._take_away(deploying_name(name))
         for name, step in waiting.items():
             if self._waiting.get(name) != step:
                 self._write_soon(deploying_name(name), partial(deploying_text, step, datetime.now(UTC), ()))
@@ -124,6 +139,7 @@ class Desk:
         """Write the result; ``.deploying`` stays. Returns a sentence when the result cannot be written."""
         await self._settle()
         name = outcome.upload
+        self._owed.pop(result_name(name), None)
         trouble = await asyncio.to_thread(write_atomically, self._directory, result_name(name), result_text(outcome))
         await asyncio.to_thread(self._drop_old_results, result_name(name))
         return trouble.message if trouble is not None else ""
@@ -133,11 +149,28 @@ class Desk:
         await self._settle()
         self._at = ("", "")
         self._waiting.pop(name, None)
-        await asyncio.to_thread(remove, self._directory, deploying_name(name))
+        await self._take_away(deploying_name(name))
 
     async def forget_result(self, name: str) -> None:
         """A result of an earlier upload of this name says nothing of what stands there now."""
-        await asyncio.to_thread(remove, self._directory, result_name(name))
+        await self._take_away(result_name(name))
+
+    @property
+    def is_in_debt(self) -> bool:
+        """Something could not be written or removed."""
+        return bool(self._owed)
+
+    async def catch_up(self) -> bool:
+        """Write and remove what could not be. False while there is something that still cannot."""
+        late = [(name, passing) for name, passing in self._owed.items() if passing is not None]
+        for name, passing in late:
+            self._write_soon(name, *passing)
+        for name in [name for name, passing in self._owed.items() if passing is None]:
+            if self._owed.get(name, self.catch_up) is None:  # nobody has written it meanwhile
+                await self._take_away(name)
+        if late:
+            await self._settle()
+        return not self._owed
 
     async def sweep(self) -> bool:
         """Take down what a crash left. True where the app's state is to be told anew: there is a ``status.toml``, which

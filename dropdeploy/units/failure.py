@@ -17,6 +17,18 @@ CRASH_LOOP: Final = 2
 
 SEE_LOG: Final = "the last lines of its log, below, tell what it said before it ended"
 
+_OUT_OF_MEMORY: Final = (
+    "oom-kill"  # systemd.exec(5), $SERVICE_RESULT: the kernel or systemd-oomd ended one of its processes
+)
+_MORE_MEMORY: Final = (
+    "the app needs more memory than it may have: have it need less, or give the unit (MemoryMax=) or the machine more; "
+    "`journalctl -k` on the server tells which limit was reached"
+)
+_KILLED: Final = (
+    "SIGKILL comes from outside: most likely the memory was used up, which `journalctl -k` on the server tells, or "
+    "somebody killed it; what it said last is below"
+)
+
 # systemd.exec(5), "Process exit codes": what systemd itself reports when it could not run the command.
 _EXEC_STATUS: Final = {
     200: ("CHDIR", "the unit's WorkingDirectory= cannot be entered: is it in the release?"),
@@ -99,16 +111,16 @@ def judge_run(since: UnitState, seen: Sighting) -> Fault | None:
 
 
 def _crashed(seen: Sighting, crashes: int, *, gave_up: bool = False) -> Fault:
-    unit, end = seen.state.unit, seen.exit
+    state, unit, end = seen.state, seen.state.unit, seen.exit
     message = describe_end(seen)
     if gave_up or crashes >= CRASH_LOOP:
         verb = "exited" if end is not None and end.is_clean else "crashed"
         times = "once" if crashes == 1 else f"{crashes} times"
-        last = f" (last: {end})" if end is not None else ""
+        last = f" (last: {_how(state.result, end)})" if end is not None else ""
         message = f"{unit} has {verb} {times} since the restart{last}"
         if gave_up:
             message += " and is not restarted any more"
-    return Fault(ErrorCode.UNIT_CRASHED, message, hint_for(end))
+    return Fault(ErrorCode.UNIT_CRASHED, message, hint_for(seen))
 
 
 def describe_end(seen: Sighting) -> str:
@@ -118,7 +130,9 @@ def describe_end(seen: Sighting) -> str:
         if state.active_state == "failed":
             return f"{state.unit} failed before its main process was started (result {state.result})"
         return f"{state.unit} is {state.active_state} ({state.sub_state}, result {state.result})"
-    if end.code == "exited":
+    if state.result == _OUT_OF_MEMORY:
+        how = "was killed because the memory was used up"
+    elif end.code == "exited":
         how = f"exited with status {str(end).removeprefix('exit status ')}"
     else:
         how = f"was killed by {end}"
@@ -137,8 +151,17 @@ def describe_state(seen: Sighting) -> str:
     return f"it is {state.active_state}" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def hint_for(end: Exit | None) -> str:
+def _how(result: str, end: Exit) -> str:
+    return "the memory was used up" if result == _OUT_OF_MEMORY else str(end)
+
+
+def hint_for(seen: Sighting) -> str:
     """Where to look, by how the process ended."""
+    end, result = seen.exit, seen.state.result
+    if result == _OUT_OF_MEMORY:
+        return _MORE_MEMORY
+    if end is not None and end.code == "killed" and end.status == signal.SIGKILL and result in ("signal", "success"):
+        return _KILLED
     if end is not None and end.code == "exited" and end.status in _EXEC_STATUS:
         return _EXEC_STATUS[end.status][1]
     return SEE_LOG
@@ -148,7 +171,7 @@ def job_failed(verb: str, result: str, seen: Sighting) -> Fault:
     """``restart-failed`` for a job that ended otherwise than "done" (systemd's JobRemoved names the results)."""
     how = _JOB_ENDS.get(result, f"ended as {result!r}")
     message = f"the {verb} job of {seen.state.unit} {how}; {describe_state(seen)}"
-    return Fault(ErrorCode.RESTART_FAILED, message, hint_for(seen.exit))
+    return Fault(ErrorCode.RESTART_FAILED, message, hint_for(seen))
 
 
 def not_found(unit: str, hint: str) -> Fault:

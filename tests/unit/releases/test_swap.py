@@ -33,7 +33,18 @@ def test_first_swap_next_swap_and_again(app: Path, root: int) -> None:
         assert swap_link(root, str(app), release) is None
         assert (app / "app").readlink() == Path("releases") / release
         assert live_release(root) == release
+    remove_leftover(root)
     assert sorted(path.name for path in app.iterdir()) == ["app", "releases"]
+
+
+def test_the_way_back_needs_no_new_link(app: Path, root: int) -> None:
+    swap_link(root, str(app), OLD)
+    swap_link(root, str(app), NEW)
+    spare = os.lstat(app / ".app.swap").st_ino
+    assert (app / ".app.swap").readlink() == Path("releases") / OLD
+    assert swap_link(root, str(app), OLD) is None
+    assert os.lstat(app / "app").st_ino == spare
+    assert live_release(root) == OLD
 
 
 def test_the_link_is_there_at_every_instant(app: Path, root: int) -> None:

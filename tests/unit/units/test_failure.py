@@ -79,6 +79,14 @@ def test_a_run_that_goes_on(seen: Sighting) -> None:
             sighting("failed", "failed", restarts=1, result="signal", exit=Exit("killed", 50)),
             "app.service has crashed once since the restart (last: signal 50) and is not restarted any more",
         ),
+        (
+            sighting("failed", "failed", result="oom-kill", exit=Exit("killed", 9, 1.4)),
+            "app.service was killed because the memory was used up (result oom-kill) 1.4 s after it was started",
+        ),
+        (
+            sighting("activating", "auto-restart", restarts=1, result="oom-kill", exit=Exit("killed", 9)),
+            "app.service has crashed 2 times since the restart (last: the memory was used up)",
+        ),
     ],
 )
 def test_a_run_that_has_failed(seen: Sighting, message: str) -> None:
@@ -99,6 +107,25 @@ def test_what_systemd_could_not_run_has_a_hint_of_its_own() -> None:
     fault = judge_run(SINCE, sighting("failed", "failed", exit=Exit("exited", 200)))
     assert fault is not None
     assert "WorkingDirectory=" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("result", "end", "told"),
+    [
+        ("oom-kill", Exit("killed", 9), "needs more memory than it may have"),
+        # A worker was killed, and systemd stopped the rest (OOMPolicy=stop).
+        ("oom-kill", Exit("exited", 0), "needs more memory than it may have"),
+        # Where systemd has no memory controller it cannot know.
+        ("signal", Exit("killed", 9), "most likely the memory was used up"),
+        ("timeout", Exit("killed", 9), "the last lines of its log"),
+        ("signal", Exit("killed", 11), "the last lines of its log"),
+    ],
+)
+def test_memory_that_is_used_up_is_told(result: str, end: Exit, told: str) -> None:
+    fault = judge_run(SINCE, sighting("failed", "failed", result=result, exit=end))
+    assert fault is not None
+    assert told in fault.hint
+    assert told in job_failed("restart", "failed", sighting("failed", "failed", result=result, exit=end)).hint
 
 
 def test_clean_ends() -> None:
