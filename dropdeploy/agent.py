@@ -21,6 +21,7 @@ from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
 from dropdeploy.history.keeping import History
 from dropdeploy.history.thread import HistoryThread
+from dropdeploy.http_loading import load_client
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lane import Lane
@@ -87,6 +88,8 @@ class Agent:
 
     async def run(self) -> None:
         """Run until stopped."""
+        is_asking = any(app.health.url for app in self._config.apps)
+        loading = [asyncio.create_task(load_client())] if is_asking else []
         await take_up(self._units, self._config)
         await self._watch()
         self._roster.begin(self._config)
@@ -96,14 +99,8 @@ class Agent:
         self._rounds.begin()
         sdnotify.notify("READY=1", self._status())
         logger.info("watching for uploads for %s", self._named(), extra=about(Kind.READY))
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                self._reload_when_asked(),
-                self._keep_watchdog(),
-                self._courier.run(),
-            )
-        ]
+        lasting = (self._reload_when_asked(), self._keep_watchdog(), self._courier.run())
+        tasks = [*loading, *(asyncio.create_task(work) for work in lasting)]
         try:
             await self._stopping.wait()
             sdnotify.notify("STOPPING=1", self._status())

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dropdeploy.config.address import parse_health_url
 from dropdeploy.config.quantity import show_seconds
-from dropdeploy.http_client import Client, Exchange
+from dropdeploy.http_loading import load_client
 from dropdeploy.model.app import HealthCheck
 from dropdeploy.model.outcome import HealthReport
+
+if TYPE_CHECKING:
+    from dropdeploy.http_client import Client, Exchange
 
 FIRST_PAUSE_S = 0.05
 """The pause after the first attempt."""
@@ -46,7 +50,7 @@ class HttpHealth:
         target = parse_health_url(check.url)
         if target is None:
             return HealthReport(False, 0, 0.0, detail=f"{check.url} is no URL that can be asked")
-        async with Client(target) as client:
+        async with (await load_client())(target) as client:
             return await _Check(client, check, is_same_run).run()
 
 

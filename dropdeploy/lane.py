@@ -426,8 +426,13 @@ class Lane:
         if isinstance(standing, Fault):
             return take_up(state, live, is_up=True)  # as far as can be told
         has_old = any(is_up(now) and is_same_run(now, then) for now in standing for then in state.before)
-        up = any(unit.active_state in _UP for unit in standing)
-        return take_up(state, live, is_up=up, is_old_gone=not has_old)
+        return take_up(
+            state,
+            live,
+            is_up=any(unit.active_state in _UP for unit in standing),
+            is_old_gone=not has_old,
+            is_run_intact=any(is_up(now) and state.run and is_same_run(now, state.run) for now in standing),
+        )
 
 
 def _with_live(now: AppNow, state: Deploy) -> AppNow:

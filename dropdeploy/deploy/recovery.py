@@ -8,7 +8,8 @@ From the swap on the deploy carries on in the same phase, because each can be pe
 Where `app` does not lead where that phase takes it to lead (an intent could not be written on a full disk, or somebody
 has changed the link meanwhile), it carries on from the swap that makes it so. A handover carries on from its beginning,
 or that of its way back, whatever phase it was in: what ran beside each other may have ended since, or been replaced by
-a boot, and to start what runs already changes nothing. Where nothing runs any more of what is to be healthy, or was
+a boot, and to start what runs already changes nothing. (Where the new one was found well before, and is in the same run
+still, it need not be asked all that again.) Where nothing runs any more of what is to be healthy, or was
 (the machine was shut down meanwhile, and it is not started at boot), it is started first: that it does not run says
 nothing of the release, and a verdict must not say of it that it does.
 """
@@ -65,6 +66,8 @@ _BEGINNINGS: Mapping[Phase, Phase] = {
 }
 """Where a handover carries on."""
 
+_FOUND_WELL = frozenset({Phase.SWAP, Phase.WITHDRAW, Phase.HEALTH})
+"""What a handover comes to when the new one has been found well beside the old one."""
 
 _STARTS: Mapping[Phase, Phase] = {
     Phase.HEALTH: Phase.RESTART,
@@ -79,10 +82,14 @@ _FIRST: Mapping[Way, tuple[Phase, Phase]] = {
 """How a release is started, forth and back."""
 
 
-def take_up(state: Deploy, live: str, *, is_up: bool, is_old_gone: bool = False) -> Deploy:
+def take_up(state: Deploy, live: str, *, is_up: bool, is_old_gone: bool = False, is_run_intact: bool = False) -> Deploy:
     """The state from which an interrupted deploy carries on. ``live`` is what `app` leads to; ``is_up``: the unit runs,
-    or is on its way there; ``is_old_gone``: none of ``state.before`` is in the same run any more."""
+    or is on its way there; ``is_old_gone``: none of ``state.before`` is in the same run any more; ``is_run_intact``:
+    ``state.run`` is."""
     state = replace(state, is_old_gone=is_old_gone)
+    is_beyond = state.way is Way.HANDOVER and state.phase in _FOUND_WELL and is_run_intact
+    if is_beyond and (state.phase is Phase.SWAP or live == state.release):
+        return state
     if state.way is Way.HANDOVER and state.phase in _BEGINNINGS:
         # What was seen of the health of what was live before is of no use where something else is live.
         healthy = state.is_live_healthy if live == state.live else None

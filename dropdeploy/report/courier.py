@@ -22,7 +22,7 @@ from dropdeploy.diary import Kind, about
 from dropdeploy.history.failure import HistoryAwayError
 from dropdeploy.history.keeping import History, Pending
 from dropdeploy.history.thread import HistoryThread
-from dropdeploy.http_client import Client
+from dropdeploy.http_loading import load_client
 from dropdeploy.model.app import App, Notify
 from dropdeploy.model.fault import Fault
 from dropdeploy.model.outcome import Outcome
@@ -181,7 +181,7 @@ async def post(notify: Notify, outcome: Outcome, bound_s: float = BOUND_S) -> Fa
         if isinstance(secret, Failure):
             return secret
         notice = sign(notice, secret)
-    async with Client(target) as client:
+    async with (await load_client())(target) as client:
         exchange = await client.post(notice.headers, notice.body, bound_s)
     status = exchange.status or 0
     if 200 <= status < 300:

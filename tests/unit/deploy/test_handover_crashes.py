@@ -24,7 +24,7 @@ from dropdeploy.deploy.phase import OPTIONAL, Phase, Way
 from dropdeploy.deploy.plan import advance, begin
 from dropdeploy.deploy.recovery import take_up
 from dropdeploy.deploy.settling import settle
-from dropdeploy.deploy.standing import choose_unit
+from dropdeploy.deploy.standing import choose_unit, is_same_run, is_up
 from dropdeploy.deploy.state import Deploy
 from dropdeploy.deploy.verdict import status_of
 from dropdeploy.instances import instance_of, release_of
@@ -232,7 +232,12 @@ class Agent:
 
     async def take_up(self) -> Deploy:
         """What the next start of the agent does."""
-        return await self.perform(take_up(record.load(Deploy, self.intent), self.machine.link, is_up=True))
+        state, standing = record.load(Deploy, self.intent), await self.machine.standing(PLAIN)
+        is_run_intact = any(is_up(now) and state.run and is_same_run(now, state.run) for now in standing)
+        has_old = any(is_up(now) and is_same_run(now, then) for now in standing for then in state.before)
+        return await self.perform(
+            take_up(state, self.machine.link, is_up=True, is_old_gone=not has_old, is_run_intact=is_run_intact)
+        )
 
 
 OLD_UNIT, NEW_UNIT = instance_of(PLAIN, OLD), instance_of(PLAIN, NEW)

@@ -25,7 +25,7 @@ from dropdeploy.model.unpacking import Unpacked
 NOW = datetime(2026, 1, 23, 14, 30, 22, tzinfo=UTC)
 VERSION = Version(1, 2, 3, 4, 5)
 UPLOAD = Upload("build.tar.gz", Format.TAR_GZ, VERSION)
-NEW, OLD = "20260123-143022", "20260122-091545"
+NEW, OLD, OLDER = "20260123-143022", "20260122-091545", "20260121-000000"
 NEW_UNIT, OLD_UNIT = f"myapp@{NEW}.service", f"myapp@{OLD}.service"
 SOME_OPTIONAL = [frozenset(some) for count in range(4) for some in combinations(sorted(OPTIONAL), count)]
 REQUESTS = {
@@ -378,6 +378,17 @@ def test_a_handover_that_was_interrupted_when_it_was_alone_keeps_what_it_would_h
     ended = drive(take_up(state, NEW, is_up=True, is_old_gone=True), failing)
     assert (status_of(ended), ended.live, ended.is_live_healthy) == (Status.FAILED, NEW, False)
     assert is_release_healthy(ended) is False
+
+
+@pytest.mark.parametrize("phase", [Phase.SWAP, Phase.WITHDRAW, Phase.HEALTH])
+def test_what_was_found_well_beside_and_still_runs_is_not_asked_all_that_again(phase: Phase) -> None:
+    state = start(way=Way.HANDOVER)
+    while state.phase is not phase:
+        state = advance(state, events(state, OLD)[0])
+    assert take_up(state, state.live, is_up=True, is_run_intact=True) == state
+    elsewhere = take_up(state, OLDER, is_up=True, is_run_intact=True)
+    assert elsewhere.phase is (Phase.SWAP if phase is Phase.SWAP else Phase.START)
+    assert status_of(drive(elsewhere)) is Status.DEPLOYED
 
 
 def test_what_has_swapped_is_cancelled_no_more() -> None:
