@@ -9,11 +9,12 @@ import pytest
 from tests.box.machine import Box
 from tests.box.server import Server
 from tests.chaos.campaign import run, short
+from tests.chaos.points import STRATEGIES
 
 SEED = 1
 
 
-@pytest.mark.parametrize("strategy", ["restart", "handover"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_killed_anywhere(new_box: Callable[[], Box], strategy: str) -> None:
     report = run(Server(new_box()), strategy, SEED, short)
     print(report.text())

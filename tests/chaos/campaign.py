@@ -24,28 +24,62 @@ from tests.box.machine import Box, obstacle, wait_until
 from tests.box.server import Server
 from tests.chaos.builds import Build, make
 from tests.chaos.machine import Machine
-from tests.chaos.points import passed_by, plugs
+from tests.chaos.points import STRATEGIES, passed_by, plugs
 from tests.chaos.report import Report
 
 VERDICT_TIMEOUT_S = 90.0
 JOURNAL_LINES = 120
 # How often which request comes, and the verdict that it has to get.
-KINDS = {"good": 50, "crash": 12, "ill": 3, "rollback": 12, "restart": 4, "replaced": 10, "half": 5, "corrupt": 4}
+KINDS = {
+    "good": 40,
+    "crash": 10,
+    "ill": 3,
+    "unfit": 4,
+    "unhooked": 4,
+    "unhooked-after": 2,
+    "rollback": 11,
+    "restart": 6,
+    "cancelled": 6,
+    "held": 6,
+    "replaced": 9,
+    "half": 5,
+    "corrupt": 4,
+}
 ILL = ("crash", "ill")
+REFUSED = ("unfit", "unhooked")
 VERDICTS = {
-    "good": "deployed",
-    **dict.fromkeys(ILL, "rolled-back"),
-    "rollback": "deployed",
-    "restart": "deployed",
-    "replaced": "deployed",
-    "half": "incomplete",
-    "corrupt": "rejected",
+    "good": {"deployed"},
+    **{kind: {"rolled-back"} for kind in ILL},
+    **{kind: {"failed"} for kind in REFUSED},
+    "unhooked-after": {"deployed"},
+    "rollback": {"deployed"},
+    "restart": {"deployed"},
+    "cancelled": {"cancelled", "deployed"},  # the marker may come too late, or the agent be killed before it is heeded
+    "held": {"deployed"},
+    "replaced": {"deployed"},
+    "half": {"incomplete"},
+    "corrupt": {"rejected"},
 }
 MARKERS = ("rollback", "restart")
+HELD_S = 0.6
+SLOW_S = 1.0  # the slowest recoveries are told with the journal
+OF_THE_APP = ("hooks", "trial", "restart", "health")  # the steps that take as long as the app's own units take
 # How often which disturbance comes with a request.
 DISTURBANCES = {"kill": 62, "two kills": 16, "nothing": 16, "power cut": 3, "shutdown": 3}
 # How often the agent is killed at a named point, of all kills.
 NAMED_SHARE = 0.3
+
+
+def _seconds(result: dict[str, Any], *steps: str) -> float:
+    """How long these steps took together."""
+    return sum((float(step["seconds"]) for step in result.get("steps", ()) if step["name"] in steps), 0.0)
+
+
+def _after_live(result: dict[str, Any]) -> float:
+    """How long the hooks after the swap took."""
+    steps = list(result.get("steps", ()))
+    swaps = [at for at, step in enumerate(steps) if step["name"] == "swap"]
+    return _seconds({"steps": steps[swaps[-1] :] if swaps else ()}, "hooks")
 
 
 class Campaign:
@@ -57,6 +91,7 @@ class Campaign:
         self.number = 0
         self.undisturbed: dict[str, list[float]] = {}  # kind → seconds of the app's share
         self.agent_started = 0.0
+        self.place = ""  # where the agent was killed
         self.live = ""
         self.healthy: set[str] = set()
 
@@ -71,17 +106,27 @@ class Campaign:
         self.report.requests[kind] += 1
         name = kind if kind in MARKERS else f"b{self.number}-{kind}.tar.gz"
         known = self.machine.result(name).get("id", 0)
+        if kind == "held":
+            self.machine.put("hold", b"")
+            time.sleep(0.1)  # a look that has begun may list the upload, and not what came before it
         awaited = "" if kind in MARKERS else self._upload(name, kind)
         if kind in MARKERS:
             self.machine.put(name, b"")
-        self.agent_started = 0.0
+        if kind == "cancelled":
+            time.sleep(self.random.uniform(0, 0.6))
+            self.machine.put("cancel", b"")
+        self.agent_started, self.place = 0.0, ""
         was_disturbed = disturb(name)
+        if kind == "held":
+            self._unhold(name)
 
         def has_verdict() -> bool:
             told = self.machine.result(name)
             return bool(told.get("id", 0) > known and told.get("sha256", awaited) == awaited)
 
         self._await(has_verdict, f"no verdict on {name}")
+        if kind == "cancelled":
+            self._await(lambda: not self.machine.drop("cancel").exists(), f"cancel of {name} is still there")
         result = self.machine.result(name)
         self._judge(name, kind, result)
         self.machine.settle()
@@ -89,11 +134,16 @@ class Campaign:
         if result["status"] == "deployed":
             self.healthy.add(result["release"])
         if was_disturbed:
-            self._note_recovery(name, kind)
+            self._note_recovery(name, kind, result)
         else:
-            share = sum(step["seconds"] for step in result.get("steps", ()) if step["name"] in ("restart", "health"))
-            self.undisturbed.setdefault(kind, []).append(share)
+            self.undisturbed.setdefault(kind, []).append(_seconds(result, "restart", "health"))
         return result
+
+    def _unhold(self, name: str) -> None:
+        time.sleep(HELD_S)
+        if self.machine.result(name):
+            self.report.violations.append(f"{name} was held, and has a verdict")
+        self.machine.drop("hold").unlink()
 
     def _can_roll_back(self) -> bool:
         """Whether there is a healthy release before the live one."""
@@ -101,7 +151,8 @@ class Campaign:
 
     def _upload(self, name: str, kind: str) -> str:
         """Returns the hash of what is to be answered, "" where the answer has none."""
-        build = make(name, kind if kind in ILL else "good", self.random)
+        is_odd = kind in (*ILL, *REFUSED, "unhooked-after")
+        build = make(name, kind if is_odd else "good", self.random)
         if kind == "half":
             self._write(name, build.content[: len(build.content) // 2])
             return ""
@@ -137,22 +188,31 @@ class Campaign:
             raise
 
     def _judge(self, name: str, kind: str, result: dict[str, Any]) -> None:
-        is_back = kind not in ILL or (result.get("live", ""), result.get("live_healthy")) == (self.live, True)
+        stays = kind in (*ILL, *REFUSED) or result["status"] == "cancelled"
+        is_as_before = not stays or (result.get("live", ""), result.get("live_healthy")) == (self.live, True)
         # What is handed over to may have been found ill before it went live.
-        expected = {VERDICTS[kind], *(("failed",) if kind in ILL and self.strategy == "handover" else ())}
-        if result["status"] not in expected or not is_back:
+        expected = VERDICTS[kind] | ({"failed"} if kind in ILL and self.strategy == "handover" else set())
+        if result["status"] not in expected or not is_as_before:
             told = json.dumps(result.get("error", {}))
             self.report.violations.append(f"{name} ({kind}) is {result['status']}, id {result['id']}: {told}")
             print(self.report.violations[-1], self.machine.box.journal(lines=JOURNAL_LINES), sep="\n", file=sys.stderr)
 
-    def _note_recovery(self, name: str, kind: str) -> None:
+    def _note_recovery(self, name: str, kind: str, result: dict[str, Any]) -> None:
         """``agent_started``: when the agent came that gave the verdict; 0 when none came before it."""
         path = self.machine.drop(f"{name}.result.toml")
-        if self.agent_started and path.exists() and kind in (*ILL, "good", "rollback", "replaced"):
+        if self.agent_started and path.exists() and kind in (*ILL, *REFUSED, "good", "rollback", "replaced"):
             whole = path.stat().st_mtime - self.agent_started
-            share = median(self.undisturbed.get(kind if kind in ILL else "good", [0.0]))
+            if result["started"].timestamp() > self.agent_started:  # it was begun anew
+                share = _seconds(result, *OF_THE_APP)
+            else:
+                share = median(self.undisturbed.get(kind if kind in ILL else "good", [0.0])) + _after_live(result)
             if whole > 0:
-                self.report.recoveries.append(max(0.0, whole - share))
+                seconds = max(0.0, whole - share)
+                is_slowest = seconds > max((SLOW_S, *(known for known, _ in self.report.recoveries)))
+                self.report.recoveries.append((seconds, f"{kind}, {self.place}"))
+                if is_slowest:
+                    told = f"{name} took {seconds:.2f} s, {self.place}"
+                    print(told, self.machine.box.journal(lines=JOURNAL_LINES // 2), sep="\n", file=sys.stderr)
                 self.report.shares.append(share)
 
     # --- disturbances --------------------------------------------------------------------------------------
@@ -181,6 +241,7 @@ class Campaign:
         dead = self.machine.agent()
         if self.machine.kill():
             self.report.kills[step] += 1
+            self.place = f"killed in {step}"
             self._await_start(dead)
 
     def _await_start(self, dead: int) -> None:
@@ -223,7 +284,7 @@ class Campaign:
         self.machine.doom(False)
         for _ in range(3):
             self.request("good", self.nothing)
-        for kind in ILL:
+        for kind in (*ILL, *REFUSED):
             self.request(kind, self.nothing)
 
     def disturb_at_random(self, count: int, reboots: bool) -> None:
@@ -254,13 +315,13 @@ class Campaign:
             dead = self.machine.agent()
             self.machine.order(f"die {point}", *again)
 
-            def die(_: str, dead: int = dead) -> bool:
+            def die(_: str, dead: int = dead, place: str = f"killed {point}{' and again' if again else ''}") -> bool:
                 deadline = time.monotonic() + 20
                 while self.machine.agent() in (0, dead) and time.monotonic() < deadline:
                     time.sleep(0.005)
                 if (alive := self.machine.agent()) in (0, dead):
                     return False
-                self.agent_started = self.machine.started(alive)
+                self.agent_started, self.place = self.machine.started(alive), place
                 return True
 
             self.request(kind, die)
@@ -291,7 +352,8 @@ class Campaign:
 def short(campaign: Campaign) -> None:
     """What a test suite has time for."""
     campaign.begin()
-    campaign.cut_at_points(plugs(campaign.strategy))
+    # A reload is a restart in all that a boot changes.
+    campaign.cut_at_points(plugs(campaign.strategy) if campaign.strategy != "reload" else ())
     campaign.die_at_points(campaign.random.sample(passed_by(campaign.strategy), 5))
     campaign.disturb_at_random(4, reboots=False)
     campaign.request("good", campaign.shutdown)
@@ -337,7 +399,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deploys", type=int, default=500, metavar="N", help="how many (500)")
     parser.add_argument("--short", action="store_true", help="a minute's run, as in the test suite")
-    parser.add_argument("--strategy", default="restart", choices=("restart", "handover"))
+    parser.add_argument("--strategy", default="restart", choices=STRATEGIES)
     parser.add_argument("--seed", type=int, help="of an earlier run, to repeat its choices (not its timing)")
     asked = parser.parse_args()
     if (problem := obstacle()) is not None:

@@ -30,6 +30,27 @@ strategy = "{strategy}"
 url = "http://127.0.0.1:{port}/"
 interval = "200ms"
 timeout = "4s"
+[hooks]
+before_swap = ["shop-before@.service"]
+after_live = ["shop-after@.service"]
+[trial]
+unit = "shop-trial@.service"
+url = "unix:/run/shop-trial.sock:/"
+timeout = "4s"
+"""
+# They leave a line for the observer, and take long enough to be in the midst of.
+HOOK = """
+[Service]
+Type=oneshot
+User=shop
+WorkingDirectory=/home/shop/releases/%i
+ExecStart=/bin/sh -c 'sleep 0.08; echo %i >> ../../shared/{marks}; ! grep -q "behaviour.: .{fails}.," manifest.json'
+"""
+HOOKS = {"shop-before@.service": ("hooked", "unhooked"), "shop-after@.service": ("hooked-after", "unhooked-after")}
+RELOADED = """
+[Service]
+Environment=LINK_TO_RELOAD=/home/shop/app
+ExecReload=/bin/kill -HUP $MAINPID
 """
 # Where the agent runs with points in it; the rest of its unit is as it is packaged.
 DOOMED = """
@@ -51,9 +72,12 @@ class Machine:
         contrib = REPOSITORY / "contrib/apps"
         texts = render_units(units, lambda template: (contrib / template).read_text())
         config = CONFIG.format(keep=KEEP, strategy=strategy, port=PORT)
+        texts |= {hook: HOOK.format(marks=marks, fails=fails) for hook, (marks, fails) in HOOKS.items()}
         self.site = server.add_app(NAME, config, list(texts), is_sshd_told=False)
         for unit, text in texts.items():
             self.box.write(f"/etc/systemd/system/{unit}", text)
+        if strategy == "reload":
+            self.box.write(f"/etc/systemd/system/{NAME}.service.d/reload.conf", RELOADED)
         self.box.run("systemctl", "daemon-reload")
         self.box.run("systemctl", "enable", "--quiet", "--now", f"{NAME}.socket", AGENT_UNIT)
         self.box.run("systemctl", "enable", "--quiet", f"{NAME}.service")
@@ -65,7 +89,8 @@ class Machine:
     def watch(self) -> None:
         """Start it: outside, but for the network."""
         machine = f"/proc/{self.box.leader}/root"
-        arguments = (self.seen, machine, self.site.root, self.site.drop, PORT, KEEP)
+        slice_ = self.box.cgroup / "payload/system.slice"
+        arguments = (self.seen, machine, self.site.root, self.site.drop, PORT, KEEP, slice_)
         inside = ("nsenter", f"--target={self.box.leader}", "--net", "--")
         self.watcher = subprocess.Popen(
             [*inside, sys.executable, "-I", OBSERVER, *map(str, arguments)],

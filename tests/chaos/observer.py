@@ -1,11 +1,12 @@
 """Watches an app from outside, and knows only what SPEC says: the link, the releases, the results, and HTTP answers.
 
-    observer.py SEEN MACHINE ROOT DROP PORT KEEP
+    observer.py SEEN MACHINE ROOT DROP PORT KEEP SLICE
 
 is a program of its own that shares no code with the agent. MACHINE is the root directory of the machine, ROOT and
-DROP are in it. Over and over it looks at the disk and asks the app, and checks what must hold at every instant; a line
-"quiet" on its standard input says that nothing is under way, and is answered by a line when what must hold then was
-looked at. What it knows is kept in the file SEEN, for the next observer after a reboot, when its input ends.
+DROP are in it; SLICE is the control group of its services. Over and over it looks at the disk and asks the app, and
+checks what must hold at every instant; a line "quiet" on its standard input says that nothing is under way, and is
+answered by a line when what must hold then was looked at. What it knows is kept in the file SEEN, for the next observer
+after a reboot, when its input ends.
 
 A violation is a sentence. The machine may be gone at any moment, and that is none.
 """
@@ -39,6 +40,8 @@ VERDICT = "one verdict for each upload version"
 RUNS = "what runs is what app names once a verdict is written"
 KEPT = "no healthy release is lost"
 CLEAN = "staging and temporary files are cleaned"
+OVER = "no hook and no trial outlasts its deploy"
+HOOKED = "what goes live was tried, and its hook has run"
 
 
 class GoneError(Exception):
@@ -74,8 +77,9 @@ class Seen:
 class Observer:
     """One app's watcher, for as long as the machine is up."""
 
-    def __init__(self, seen: Seen, machine: Path, root: Path, drop: Path, port: int, keep: int) -> None:
+    def __init__(self, seen: Seen, machine: Path, root: Path, drop: Path, port: int, keep: int, units: Path) -> None:
         self.seen, self.machine, self.root, self.drop, self.port, self.keep = seen, machine, root, drop, port, keep
+        self.units = units
         self.files: dict[str, tuple[int, int]] = {}
         self.last_link = ""
         self.looks = 0
@@ -125,6 +129,10 @@ class Observer:
             self.check(LINK, not self.seen.healthy or bool(self.link()), "there is no link")
             return
         self.check(LINK, bool(RELEASE.fullmatch(link)), f"the link names {link!r}")
+        if link != self.last_link:
+            for marks in ("hooked", "tried"):
+                told = self.root / "shared" / marks
+                self.check(HOOKED, link in told.read_text().split(), f"{link} is live, and not {marks}")
         if link != self.last_link or self.looks % 100 == 0:
             problem = self.unwhole(link)
         else:
@@ -244,6 +252,8 @@ class Observer:
         while (left := self._leftovers()) and time.monotonic() < deadline:
             time.sleep(0.02)
         self.check(CLEAN, not left, f"there are still {left}")
+        beside = [unit.name for unit in self.units.rglob("shop-*@*.service")]
+        self.check(OVER, not beside, f"{beside} still run")
         link = self.link()
         for release in sorted({*self.seen.healthy} & set(os.listdir(self.root / "releases"))):
             problem = self.unwhole(release)
@@ -288,9 +298,11 @@ class Observer:
 
 
 def main() -> None:
-    seen_at, machine, root, drop, port, keep = sys.argv[1:]
+    seen_at, machine, root, drop, port, keep, units = sys.argv[1:]
     seen = Seen.load(Path(seen_at))
-    observer = Observer(seen, Path(machine), Path(machine + root), Path(machine + drop), int(port), int(keep))
+    observer = Observer(
+        seen, Path(machine), Path(machine + root), Path(machine + drop), int(port), int(keep), Path(units)
+    )
     observer.watch()
     with observer.lock:
         seen.save(Path(seen_at))

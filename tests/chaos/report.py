@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+SLOWEST = 8
+
 
 @dataclass
 class Report:
     """Counts. ``recoveries``: seconds from the agent's start to the interrupted deploy's verdict, less the app's
-    ``shares`` of that."""
+    ``shares`` of that, and where it was interrupted."""
 
     strategy: str
     seed: int
@@ -20,7 +22,7 @@ class Report:
     points: Counter[str] = field(default_factory=Counter)
     unreached: list[str] = field(default_factory=list)
     reboots: Counter[str] = field(default_factory=Counter)
-    recoveries: list[float] = field(default_factory=list)
+    recoveries: list[tuple[float, str]] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
     checks: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -30,6 +32,8 @@ class Report:
 
     def text(self) -> str:
         """All of it, in a table of two columns."""
+        recoveries = [seconds for seconds, _ in self.recoveries]
+        slowest = sorted(self.recoveries, reverse=True)[:SLOWEST]
         lines = [
             ("strategy, seed", f"{self.strategy}, {self.seed}"),
             ("time", f"{self.seconds / 60:.1f} min"),
@@ -39,7 +43,8 @@ class Report:
             *([("points not reached", ", ".join(self.unreached))] if self.unreached else []),
             ("reboots", f"{self.reboots.total()}: {_counted(self.reboots)}"),
             ("answers of the app", f"{self.answers}; requests without one: {_counted(self.failures) or 'none'}"),
-            ("recovery", f"{_spread(self.recoveries)}, the app's own boot not counted ({_spread(self.shares)})"),
+            ("recovery", f"{_spread(recoveries)}, the app's own boot not counted ({_spread(self.shares)})"),
+            ("  the slowest", ", ".join(f"{seconds:.2f} s ({where})" for seconds, where in slowest) or "none"),
             ("invariants checked", f"{self.checks.total()} times"),
             *((f"  {name}", str(count)) for name, count in sorted(self.checks.items())),
             ("violations", str(len(self.violations))),
