@@ -66,7 +66,7 @@ class Ground:
             ("webhook.service", "/etc/systemd/system/contest-webhook.service"),
         ):
             box.copy_in(PEERS / file, place)
-        box.write("/etc/dropdeploy/dropdeploy.toml", "concurrency = 2\n", mode=0o640, owner="root:dropdeploy")
+        box.write("/etc/dropdeploy/dropdeploy.toml", "concurrency = 4\n", mode=0o640, owner="root:dropdeploy")
 
     def runners(self, way: str, load: Load) -> list[dict[str, Any]]:
         """The apps that this way deploys, as racer.py wants them; made when they are not there yet."""
