@@ -20,6 +20,9 @@ from pathlib import Path
 from tests.box import cache
 from tests.box.recipes import SERVER, Recipe
 
+_WAY = 2
+"""How ``_build`` goes about it: another number when it makes other trees of the same recipes."""
+
 
 class TreeError(Exception):
     """mmdebstrap did not make the tree; the message holds its last lines."""
@@ -27,7 +30,7 @@ class TreeError(Exception):
 
 def tree(recipe: Recipe = SERVER) -> Path:
     """The tree of this recipe, made when it is not in the cache yet."""
-    text = json.dumps([recipe.suite, recipe.packages, recipe.dpkg_options, recipe.hooks])
+    text = json.dumps([_WAY, recipe.suite, recipe.packages, recipe.dpkg_options, recipe.hooks])
     trees = cache.directory("trees")
     with cache.entry(trees, f"{recipe.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}") as place:
         if not place.exists():
@@ -59,8 +62,17 @@ def _build(recipe: Recipe, place: Path) -> None:
         *(f"--customize-hook={hook}" for hook in hooks),
         *(recipe.suite, str(place), *sources),
     ]
+    # Packages of Python modules are not compiled where PYTHONDONTWRITEBYTECODE is set: each start of the agent would
+    # compile all that it imports.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-25:])
