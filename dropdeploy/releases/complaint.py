@@ -32,6 +32,8 @@ def fault_of(error: OSError, doing: str, where: str) -> Fault:
     hint = f"look at {where} and at the agent's journal"
     if error.errno == errno.EIO:
         hint = DISK_FAILS
+    if is_shortage(error):
+        hint = "no file descriptor is left on the server: raise LimitNOFILE= of the agent's unit, or fs.file-max"
     return Fault(ErrorCode.INTERNAL, message, hint, is_shortage=is_shortage(error))
 
 

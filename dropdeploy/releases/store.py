@@ -28,6 +28,8 @@ from dropdeploy.releases.unpack import run_unpacker
 
 _LOG = logging.getLogger(__name__)
 _STAGING = ".staging-"
+_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Where no descriptor is left for a swap, it is tried again after these."""
 _PRUNED = ".pruned-"
 _OPEN_MODE = 0o755  # the app, another user, goes through it
 
@@ -240,7 +242,13 @@ class AppReleases:
         if "/" in release or release.startswith(".") or not release:
             raise ValueError(f"{release!r} is no release")
         async with self._linking:
-            return await self._run(f"swap to release {release}", lambda: self._swap(release))
+            for pause_s in (*_PAUSES_S, None):
+                fault = await self._run(f"swap to release {release}", lambda: self._swap(release))
+                # It may be the way back from what is ill: that is worth waiting for.
+                if fault is None or not fault.is_shortage or pause_s is None:
+                    break
+                await asyncio.sleep(pause_s)
+            return fault
 
     def _swap(self, release: str) -> Fault | None:
         with self._places() as places:

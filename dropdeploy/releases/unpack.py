@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -24,6 +26,10 @@ from dropdeploy.shortage import is_shortage
 _LOG = logging.getLogger(__name__)
 _LINE = 64 << 10
 _STDERR = 16 << 10
+_USED_UP = "something is used up on the server (descriptors, memory, processes); upload its .ready to try again"
+_SHORTAGES = tuple(f"({os.strerror(code)})" for code in (errno.EMFILE, errno.ENFILE))
+# EMFILE and ENFILE, as Python says it when it starts, and the dynamic loader.
+_NO_DESCRIPTOR = re.compile(r"Too many open files|\b(?:Error|Errno) 2[34]\b")
 _INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "TZ")
 
 
@@ -68,7 +74,7 @@ async def run_unpacker(
         return Fault(
             ErrorCode.INTERNAL,
             f"the unpacker could not be started: {error.strerror}",
-            "something is used up on the server (descriptors, memory, processes); upload its .ready to try again",
+            _USED_UP,
             is_shortage=is_shortage(error),
         )
     try:
@@ -109,13 +115,17 @@ async def _listen(process: Process, source: Source, percent: Percent) -> Unpacke
     finally:
         errors.cancel()
         await asyncio.wait([errors])
-    if said:
+    is_short = status != 0 and _NO_DESCRIPTOR.search(said) is not None
+    if said and not is_short:
         _LOG.error("the unpacker: %s", said)
     if status == 0 and isinstance(verdict, Unpacked):
         percent(100.0)
         return verdict
     if isinstance(verdict, Fault):
         return verdict
+    if is_short:
+        message = "the unpacker could not begin: no file descriptor is left on the server"
+        return Fault(ErrorCode.INTERNAL, message, _USED_UP, is_shortage=True)
     return _death(status, said)
 
 
@@ -130,7 +140,8 @@ def _unpacked(report: dict[str, object]) -> Unpacked:
 
 
 def _fault(report: dict[str, object]) -> Fault:
-    return Fault(ErrorCode(str(report["code"])), str(report["message"]), str(report["hint"]))
+    message = str(report["message"])
+    return Fault(ErrorCode(str(report["code"])), message, str(report["hint"]), is_shortage=message.endswith(_SHORTAGES))
 
 
 def _death(status: int, said: str) -> Fault:
@@ -139,10 +150,12 @@ def _death(status: int, said: str) -> Fault:
         return Fault(
             ErrorCode.INTERNAL,
             "the unpacker was killed (SIGKILL), most likely because the memory did not suffice",
-            "look for the kernel's OOM killer with journalctl -k, and give the agent more memory",
+            "the upload may be as it should be: give the agent's unit (MemoryMax=) or the machine more memory, "
+            "`journalctl -k` on the server tells which was short; then upload its .ready",
         )
     how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-    return Fault(ErrorCode.INTERNAL, f"the unpacker {how} without a verdict", "see the agent's journal", said)
+    hint = "see the agent's journal; the upload may be as it should be, then its .ready tries it again"
+    return Fault(ErrorCode.INTERNAL, f"the unpacker {how} without a verdict", hint, said)
 
 
 async def _last_bytes(stream: asyncio.StreamReader) -> str:
