@@ -11,10 +11,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from dropdeploy.model.fault import ErrorCode, Fault
+from dropdeploy.releases import swap
 from dropdeploy.releases.copying import UNABLE, copy_data
 from dropdeploy.releases.former import Equal
+from dropdeploy.releases.group import find_group
+from dropdeploy.releases.places import list_releases, open_places
 from dropdeploy.releases.refusal import show
 from dropdeploy.releases.removal import DIRECTORY_FLAGS
 
@@ -22,6 +26,39 @@ _MAX_LIST = 1 << 30
 _PIECE = 1 << 20
 _NO_LINKS = (errno.EMLINK, *UNABLE)
 _NOT_OURS = stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The release ``name`` that the next one may share files with. ``same`` is a file for the list of these."""
+
+    name: str
+    release: int
+    same: int
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.release)
+        os.close(self.same)
+
+
+def find_former(root_name: str, staging: int, group: str) -> Former | None:
+    """What the new release may share files with; None where there is nothing."""
+    with open_places(root_name) as places:
+        if os.fstat(staging).st_gid != find_group(group, places.root):
+            return None  # its files will be given to another group, all names of them
+        live = swap.live_release(places.root)
+        if live not in list_releases(places.root):
+            return None
+        return Former(live, os.open(live, DIRECTORY_FLAGS, dir_fd=places.releases), _unnamed_file(staging))
+
+
+def _unnamed_file(directory: int) -> int:
+    """A file on the same file system that goes when it is closed; in memory where there are no such files."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:
+        return os.memfd_create("equal files", os.MFD_CLOEXEC)
 
 
 def share_files(former: int, staging: int, told: int, release: str) -> int | Fault:

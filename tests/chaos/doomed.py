@@ -25,7 +25,7 @@ from dropdeploy.deploy import performing, runner
 from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
-from dropdeploy.releases import store, swap
+from dropdeploy.releases import staging, store, swap
 from dropdeploy.report import desk, dropfiles
 
 STATE = Path("/var/lib/dropdeploy")
@@ -112,12 +112,12 @@ def doom() -> None:
     for owner, name, value in ((runner, "EFFECTS", effects), (swap, "os", system)):
         setattr(owner, name, value)
     wrap(History, "begin", after="begun")
-    wrap(store.AppReleases, "_make_staging", after="staging made")
-    wrap(store, "flush_file_system", after="release flushed")
-    wrap(store, "rename_new", before="release not renamed", after="release renamed")
+    wrap(store, "make_staging", after="staging made")
+    wrap(staging, "flush_file_system", after="release flushed")
+    wrap(staging, "rename_new", before="release not renamed", after="release renamed")
     wrap(system, "symlink", after="link made")
     wrap(system, "rename", after="link renamed")
-    wrap(store.AppReleases, "_set_aside", after="release set aside")
+    wrap(store, "set_aside", after="release set aside")
     wrap(History, "conclude", before="verdict not committed", after="verdict committed")
     wrap(desk, "write_atomically", before="result not written", after="result written", when=_is_result)
     wrap(dropdir.DropDirectory, "consume", after="request consumed")
