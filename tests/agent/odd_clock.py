@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
 
-from dropdeploy import answers, cli, lane
+from dropdeploy import answers, cli, resumption, working
 from dropdeploy.deploy import preflight
 from dropdeploy.report import desk
 
@@ -27,7 +27,7 @@ class OddClock(datetime):
         return super().now(tz) + timedelta(seconds=float(OFF_BY.read_text()))
 
 
-for module in (lane, answers, preflight, desk):
+for module in (working, resumption, answers, preflight, desk):
     assert module.datetime is datetime  # type: ignore[attr-defined]
     module.datetime = OddClock  # type: ignore[attr-defined]
 

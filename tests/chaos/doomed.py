@@ -20,13 +20,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dropdeploy import cli, lane
+from dropdeploy import cli
 from dropdeploy.deploy import performing, runner
 from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
 from dropdeploy.releases import staging, store, swap
 from dropdeploy.report import desk, dropfiles
+from dropdeploy.resumption import Resumption
 
 STATE = Path("/var/lib/dropdeploy")
 ORDERS, HANGS = "die-at", "hangs"
@@ -125,7 +126,7 @@ def doom() -> None:
     wrap(desk.Desk, "take_down", after="work taken down")
     wrap(History, "reported", after="verdict reported")
     wrap(dropdir.DropDirectory, "delete", before="upload not deleted", after="upload deleted")
-    wrap(lane.Lane, "_recover_deploy", before="recovery begun", after="recovery ended")
+    wrap(Resumption, "_recover_deploy", before="recovery begun", after="recovery ended")
 
 
 if __name__ == "__main__":

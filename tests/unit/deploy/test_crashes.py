@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from dropdeploy import answers, lane
+from dropdeploy import answers, lane, resumption, working
 from dropdeploy.answers import Answers
 from dropdeploy.deploy import gate, preflight, runner
 from dropdeploy.deploy.effect import Ports
@@ -264,7 +264,7 @@ class Fixed(datetime):
 
 def set_up_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's clock stands still, and a defect ends the test."""
-    for module in (lane, answers, preflight):
+    for module in (working, resumption, answers, preflight):
         monkeypatch.setattr(module, "datetime", Fixed)
     log = logging.getLogger("dropdeploy")
     monkeypatch.setattr(log, "handlers", [_Defects(logging.ERROR)])
@@ -273,7 +273,7 @@ def set_up_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, loop: VirtualLoop) -> None:
     """Spans are measured by this loop."""
-    for module in (lane, gate, runner):
+    for module in (lane, working, gate, runner):
         monkeypatch.setattr(module, "time", LoopTime(loop))
 
 
