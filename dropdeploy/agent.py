@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 from dropdeploy import sdnotify
-from dropdeploy.answers import Answers
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
@@ -24,7 +23,10 @@ from dropdeploy.history.thread import HistoryThread
 from dropdeploy.http_loading import load_client
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
-from dropdeploy.lane import Lane
+from dropdeploy.lanes.answers import Answers
+from dropdeploy.lanes.lane import Lane
+from dropdeploy.lanes.rounds import Rounds
+from dropdeploy.lanes.slots import Slots
 from dropdeploy.loading import load
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config
@@ -37,8 +39,6 @@ from dropdeploy.report.page.bulletin import Bulletin, Event
 from dropdeploy.report.roster_keeper import RosterKeeper
 from dropdeploy.report.status import Seen, status_line
 from dropdeploy.report.tally import Counter, Glance
-from dropdeploy.rounds import Rounds
-from dropdeploy.slots import Slots
 from dropdeploy.supervisor import RunningUnits, take_up
 
 logger = logging.getLogger(__name__)

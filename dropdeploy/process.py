@@ -19,9 +19,9 @@ from dropdeploy.config.values import Expected
 from dropdeploy.history.database import HISTORY_NAME
 from dropdeploy.history.failure import HistoryError
 from dropdeploy.history.thread import HistoryThread
+from dropdeploy.lanes.recollection import open_history
 from dropdeploy.loading import load
 from dropdeploy.model.config import Config, Settings
-from dropdeploy.recollection import open_history
 from dropdeploy.supervisor import UnavailableError, open_units
 
 EXIT_OK, EXIT_CONFIGURATION, EXIT_UNAVAILABLE = 0, 2, 3

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
 
-from dropdeploy import answers, cli, resumption, working
+from dropdeploy import cli
 from dropdeploy.deploy import preflight
+from dropdeploy.lanes import answers, resumption, working
 from dropdeploy.report import desk
 
 OFF_BY = Path(os.environ["CLOCK_OFF_BY"])

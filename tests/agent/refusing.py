@@ -270,10 +270,11 @@ def _text(pid: int, address: int) -> str:
 
 def main() -> int:
     """The agent under the filter."""
-    from dropdeploy import answers, cli, lane
+    from dropdeploy import cli
+    from dropdeploy.lanes import answers, lane, working
 
     answers.AGAIN_S = 0.1
-    lane._AFTER_TROUBLE_S = lane._REST_S = 0.1
+    lane._AFTER_TROUBLE_S = working._REST_S = 0.1
     with socket.socket(socket.AF_UNIX) as kernel:
         kernel.connect(os.environ["REFUSING_KERNEL"])
         listener = install()

@@ -25,9 +25,9 @@ from dropdeploy.deploy import performing, runner
 from dropdeploy.deploy.phase import Phase
 from dropdeploy.history.keeping import History
 from dropdeploy.intake import dropdir
+from dropdeploy.lanes.resumption import Resumption
 from dropdeploy.releases import staging, store, swap
 from dropdeploy.report import desk, dropfiles
-from dropdeploy.resumption import Resumption
 
 STATE = Path("/var/lib/dropdeploy")
 ORDERS, HANGS = "die-at", "hangs"

@@ -196,7 +196,7 @@ THE_DROP_DIRECTORY = {
     ),
     "different apps run side by side up to concurrency": (
         f"{MANY}500_apps_and_100_uploads_at_once",
-        "unit/test_slots.py::test_who_finds_none_is_woken_in_order",
+        "unit/lanes/test_slots.py::test_who_finds_none_is_woken_in_order",
     ),
     "With queue = latest a newer upload supersedes those still waiting": (f"{PROTOCOL}only_the_latest",),
 }

@@ -18,17 +18,17 @@ from typing import Any
 
 import pytest
 
-from dropdeploy import answers, lane, resumption, working
-from dropdeploy.answers import Answers
 from dropdeploy.deploy import gate, preflight, runner
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.phase import Phase
-from dropdeploy.lane import Lane
+from dropdeploy.lanes import answers, lane, resumption, working
+from dropdeploy.lanes.answers import Answers
+from dropdeploy.lanes.lane import Lane
+from dropdeploy.lanes.slots import Slots
 from dropdeploy.model.app import OnFailure, Strategy
 from dropdeploy.model.outcome import Outcome, Status
 from dropdeploy.model.request import Action, Answer, Format, Upload, Version
 from dropdeploy.releases import retention
-from dropdeploy.slots import Slots
 from tests.unit.deploy.machine import (
     UNIT,
     Machine,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dropdeploy.slots import Slots
+from dropdeploy.lanes.slots import Slots
 
 
 def test_who_finds_none_is_woken_in_order() -> None:

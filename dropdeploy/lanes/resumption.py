@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dropdeploy import record
-from dropdeploy.answers import Answers
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.phase import Way
 from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
@@ -19,10 +18,11 @@ from dropdeploy.deploy.state import Deploy
 from dropdeploy.deploy.verdict import decide
 from dropdeploy.diary import Kind, about
 from dropdeploy.history.keeping import History
+from dropdeploy.lanes.answers import Answers
+from dropdeploy.lanes.working import Working
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import Fault
 from dropdeploy.model.request import NOWHERE
-from dropdeploy.working import Working
 
 logger = logging.getLogger(__name__)
 

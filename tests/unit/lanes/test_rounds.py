@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dropdeploy.intake.watch import Watcher
-from dropdeploy.rounds import Rounds
+from dropdeploy.lanes.rounds import Rounds
 
 DEADLINE_S = 30.0
 NEVER_S = 3600.0
@@ -82,7 +82,7 @@ async def test_a_lost_watch_does_not_wait_for_the_time(tmp_path: Path) -> None:
 async def test_what_cannot_be_watched_is_looked_after_more_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dropdeploy.rounds.UNWATCHED_S", 0.02)
+    monkeypatch.setattr("dropdeploy.lanes.rounds.UNWATCHED_S", 0.02)
     async with rounds(NEVER_S, {"shop": tmp_path / "not there yet"}, Lane()) as going:
         assert going.unwatched == {"shop"}
         (tmp_path / "not there yet").mkdir()

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from dropdeploy.answers import Answers
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.runner import GoingDownError
 from dropdeploy.diary import Kind, about
@@ -22,13 +21,14 @@ from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
 from dropdeploy.intake.provenance import is_only_touched
+from dropdeploy.lanes.answers import Answers
+from dropdeploy.lanes.resumption import Resumption
+from dropdeploy.lanes.slots import Slots
+from dropdeploy.lanes.working import Working
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.request import Fate, Marker, Upload, Version
 from dropdeploy.report.status import AppNow, Seen
-from dropdeploy.resumption import Resumption
-from dropdeploy.slots import Slots
-from dropdeploy.working import Working
 
 logger = logging.getLogger(__name__)
 

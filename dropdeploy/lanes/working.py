@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dropdeploy.answers import Answers
 from dropdeploy.deploy.effect import Ports
 from dropdeploy.deploy.phase import STEP_OF
 from dropdeploy.deploy.route import set_out
@@ -22,6 +21,7 @@ from dropdeploy.deploy.verdict import STALLED, UNTOUCHED, decide, is_release_hea
 from dropdeploy.diary import Kind, about
 from dropdeploy.history.failure import HistoryAwayError
 from dropdeploy.intake.dropdir import DropDirectory
+from dropdeploy.lanes.answers import Answers
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import Status

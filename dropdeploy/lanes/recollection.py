@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dropdeploy.answers import REOPENING
 from dropdeploy.deploy.verdict import release_proved
 from dropdeploy.history.failure import UnfitHistoryError
 from dropdeploy.history.keeping import History
 from dropdeploy.intake.names import META, READY, SHA256, SIGNATURE, Archive, meaning_of
 from dropdeploy.intake.wholeness import version_of
+from dropdeploy.lanes.answers import REOPENING
 from dropdeploy.model.app import App
 from dropdeploy.model.config import Config
 from dropdeploy.model.outcome import Outcome
