@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from dropdeploy.cli.history import history_columns, history_row
+from dropdeploy.cli.history_table import history_columns, history_row
 from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import ExitCode

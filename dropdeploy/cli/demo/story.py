@@ -15,7 +15,7 @@ from dropdeploy.cli.demo.stage import APP, Stage
 from dropdeploy.cli.demo.uploading import RATE, SlowCopy, Uploader, UploadError, find_uploader
 from dropdeploy.cli.demo.visitors import COUNT, Tally, Visitors, ask
 from dropdeploy.cli.following import Request
-from dropdeploy.cli.history import history_table
+from dropdeploy.cli.history_table import history_table
 from dropdeploy.cli.painting import paint_status
 from dropdeploy.cli.records import open_history
 from dropdeploy.cli.refusal import Refusal
