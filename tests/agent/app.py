@@ -1,5 +1,6 @@
 """The app that the tests deploy: a real web server on the socket it is given, as ill as ``behaviour.json`` says."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -24,10 +25,33 @@ answered = itertools.count(1)
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/health" and "health" in behaviour:
+            with contextlib.suppress(OSError):
+                self.answer_oddly(behaviour["health"])
+            return
         ill = behaviour.get("ill_after", 1 << 30) < next(answered)
         self.send_response(500 if ill else behaviour.get("status", 200))
         self.end_headers()
         self.wfile.write(json.dumps({"version": behaviour["version"], "pid": os.getpid(), "cwd": os.getcwd()}).encode())
+
+    def answer_oddly(self, how):
+        if how == "never":
+            time.sleep(3600)
+        if how == "redirects":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+        if how == "drips":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drips: ")
+            while True:
+                self.wfile.write(b".")
+                time.sleep(0.05)
+        if how == "10 GB":
+            self.send_response(200)
+            self.send_header("Content-Length", str(10 << 30))
+            self.end_headers()
+            while True:
+                self.wfile.write(bytes(1 << 20))
 
     def address_string(self):
         return "-"
