@@ -315,13 +315,14 @@ class Campaign:
             dead = self.machine.agent()
             self.machine.order(f"die {point}", *again)
 
-            def die(_: str, dead: int = dead, place: str = f"killed {point}{' and again' if again else ''}") -> bool:
+            def die(_: str, dead: int = dead, place: str = f"killed {point}", is_last: bool = not again) -> bool:
                 deadline = time.monotonic() + 20
                 while self.machine.agent() in (0, dead) and time.monotonic() < deadline:
                     time.sleep(0.005)
                 if (alive := self.machine.agent()) in (0, dead):
                     return False
-                self.agent_started, self.place = self.machine.started(alive), place
+                # One that dies again does not give the verdict.
+                self.agent_started, self.place = self.machine.started(alive) if is_last else 0.0, place
                 return True
 
             self.request(kind, die)
