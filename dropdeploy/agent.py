@@ -20,7 +20,7 @@ from dropdeploy.diary import Kind, about
 from dropdeploy.health import HttpHealth
 from dropdeploy.history.keeping import History
 from dropdeploy.history.thread import HistoryThread
-from dropdeploy.http_loading import load_client
+from dropdeploy.http_loading import begin_loading
 from dropdeploy.intake.dropdir import DropDirectory
 from dropdeploy.intake.watch import Watcher
 from dropdeploy.lanes.answers import Answers
@@ -88,8 +88,6 @@ class Agent:
 
     async def run(self) -> None:
         """Run until stopped."""
-        is_asking = any(app.health.url for app in self._config.apps)
-        loading = [asyncio.create_task(load_client())] if is_asking else []
         await take_up(self._units, self._config)
         await self._watch()
         self._roster.begin(self._config)
@@ -100,7 +98,7 @@ class Agent:
         sdnotify.notify("READY=1", self._status())
         logger.info("watching for uploads for %s", self._named(), extra=about(Kind.READY))
         lasting = (self._reload_when_asked(), self._keep_watchdog(), self._courier.run())
-        tasks = [*loading, *(asyncio.create_task(work) for work in lasting)]
+        tasks = [asyncio.create_task(work) for work in lasting]
         try:
             await self._stopping.wait()
             sdnotify.notify("STOPPING=1", self._status())
@@ -142,7 +140,7 @@ class Agent:
             drop=drop,
             answers=answers,
             slots=self._slots,
-            advanced=lambda: self.bulletin.tell(Event(app.name)),
+            advanced=partial(self._advanced, app),
         )
         task = asyncio.create_task(lane.run(), name=f"lane {app.name}")
         self._running[app.name] = Running(lane, task)
@@ -192,6 +190,11 @@ class Agent:
     def _changed(self, name: str) -> None:
         sdnotify.notify(self._status())
         self.bulletin.tell(Event(name))
+
+    def _advanced(self, app: App) -> None:
+        if app.health.url:
+            begin_loading()
+        self.bulletin.tell(Event(app.name))
 
     def _concluded(self, outcome: Outcome) -> None:
         self._courier.wake()
