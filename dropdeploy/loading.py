@@ -34,8 +34,9 @@ async def load(
     conflicts, missing = await asyncio.to_thread(survey_paths, config, directory)
     mistakes += conflicts
     if config.settings.bus is not Bus.EMBEDDED:  # there the units are what the configuration defines
-        looks = (_look_at_unit(app, directory, units) for app in config.apps)
-        for wrong, unfit in await asyncio.gather(*looks):  # one waits for systemd while another's answer is read
+        states = await units.load_states([app.unit for app in config.apps])
+        for app in config.apps:
+            wrong, unfit = await _look_at_unit(app, directory, units, states.get(app.unit))
             mistakes += wrong
             missing += unfit
     if mistakes:
@@ -46,8 +47,12 @@ async def load(
     return config
 
 
-async def _look_at_unit(app: App, directory: Path, units: Units) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
-    """What is wrong with the configuration, and what with the units."""
+async def _look_at_unit(
+    app: App, directory: Path, units: Units, load_state: str | None
+) -> tuple[tuple[Mistake, ...], tuple[Mistake, ...]]:
+    """What is wrong with the configuration, and what with the units. ``load_state`` may be known."""
+    if load_state == "loaded" and not app.dedupe and app.strategy is Strategy.RESTART:
+        return (), ()
     file = str(directory / APPS_DIRECTORY / f"{app.name}.toml")
     unit = await units.inspect(app.unit)
     if isinstance(unit, Fault):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -46,6 +46,17 @@ def run(directory: Path) -> int:
     return EXIT_UNAVAILABLE
 
 
+def on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], None]) -> None:
+    """Have ``act`` called on the loop, whose thread must be the main one, whenever the signal comes.
+
+    asyncio alone passes a signal on as a byte in the pipe by which other threads wake the loop. With hundreds of apps
+    it may be full for a moment, and the signal is lost: asked to stop, the agent would run on.
+    """
+    loop.add_signal_handler(number, lambda: None)  # so that the loop is woken; a full pipe wakes it, too
+    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
+    signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+
+
 async def serve(directory: Path, surveyed: tuple[Config, tuple[Mistake, ...]]) -> int:
     """Run the agent for a configuration whose files are right. Returns the exit code."""
     config, _ = surveyed
@@ -69,7 +80,7 @@ async def serve(directory: Path, surveyed: tuple[Config, tuple[Mistake, ...]]) -
         agent = Agent(directory, checked, history, units)
         loop = asyncio.get_running_loop()
         for number, act in ((signal.SIGTERM, agent.stop), (signal.SIGINT, agent.stop), (signal.SIGHUP, agent.reload)):
-            loop.add_signal_handler(number, act)
+            on_signal(loop, number, act)
         await _open_page(stack, checked.settings, agent)
         await agent.run()
     if damages:

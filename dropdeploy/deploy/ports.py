@@ -5,7 +5,7 @@ A method that can be refused by the world returns ``T | Fault``; it raises only 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from dropdeploy.model.app import HealthCheck
@@ -34,6 +34,10 @@ class Units(Protocol):
 
     async def inspect(self, unit: str) -> UnitState | Fault:
         """The unit now; a unit that does not exist has ``load_state`` "not-found", a masked one "masked"."""
+
+    async def load_states(self, units: Sequence[str]) -> Mapping[str, str]:
+        """The ``load_state`` of many units, in far less time than it takes to inspect each. One that goes by another
+        name as well may be missing, and all may where they cannot be asked about: inspect those."""
 
     async def restart(self, unit: str) -> UnitState | Fault:
         """Clear the start limit, restart, and await the job. Returns the unit's state after the job.

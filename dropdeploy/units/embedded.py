@@ -7,7 +7,7 @@ by the guardian's hand when the agent is killed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -88,6 +88,10 @@ class EmbeddedUnits:
         """The unit now; one that is not defined has ``load_state`` "not-found"."""
         service = self._services.get(unit)
         return service.sighting.state if service is not None else UnitState(unit=unit, load_state="not-found")
+
+    async def load_states(self, units: Sequence[str]) -> Mapping[str, str]:
+        """See the port."""
+        return {unit: "loaded" if unit in self._services else "not-found" for unit in units}
 
     async def restart(self, unit: str) -> UnitState | Fault:
         """Clear the start limit, stop, start on the same socket; the state returned has a new ``invocation_id``."""

@@ -157,6 +157,12 @@ class UnitsContract:
         assert fault.code is ErrorCode.RESTART_FAILED
         assert fault.message == "idle.service cannot be reloaded: it is inactive"
 
+    async def test_load_states_of_many(self, bench: Bench) -> None:
+        await bench.define("idle.service", *SERVE)
+        states = await bench.units.load_states(["idle.service", "nowhere.service"])
+        assert states == {"idle.service": "loaded", "nowhere.service": "not-found"}
+        assert await bench.units.load_states([]) == {}
+
     async def test_a_unit_that_does_not_exist(self, bench: Bench) -> None:
         assert up(await bench.units.inspect("nowhere.service")).load_state == "not-found"
         for verb in (bench.units.start, bench.units.restart, bench.units.reload):
