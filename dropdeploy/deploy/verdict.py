@@ -25,14 +25,14 @@ def is_release_healthy(state: Deploy) -> bool | None:
     """What a deploy proved about the release it made or aimed at; None when that was never tried.
 
     Known from the phase ``health`` on, thus also while pruning. A restart proves nothing about the release: it was
-    healthy once, and stays a place to return to.
+    healthy once, and stays a place to return to. Nor does what the machine had no more of.
     """
     if state.is_left:
         return False  # nothing is known of it, and it is not to be gone back to
     if state.action is Action.RESTART or state.is_cancelled:
         return None
     if state.fault is not None:
-        return False if state.fault_step in _ILL_STEPS else None
+        return False if state.fault_step in _ILL_STEPS and not state.fault.is_shortage else None
     return True if state.is_live_healthy else None
 
 
@@ -41,7 +41,7 @@ def release_proved(outcome: Outcome) -> bool | None:
     if outcome.action is Action.RESTART or not outcome.release or outcome.status is Status.CANCELLED:
         return None
     if outcome.fault is not None:
-        return False if outcome.fault_step in _ILL_STEPS else None
+        return False if outcome.fault_step in _ILL_STEPS and not outcome.fault.is_shortage else None
     return True if outcome.status is Status.DEPLOYED and outcome.live == outcome.release else None
 
 

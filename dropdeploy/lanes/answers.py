@@ -218,7 +218,7 @@ class Answers:
         if trouble:  # what was cleared away may have made the room that it needs
             trouble = await self.desk.tell(outcome)
         await self.desk.take_down(request.name)  # last: whoever waits for that finds everything as it will stay
-        if self.desk.is_in_debt and isinstance(request, Marker):
+        if (trouble or self.desk.is_in_debt) and isinstance(request, Marker):
             self._unconsumed.append(request)
         if trouble:
             extra = about(Kind.TROUBLE, self.app.name, outcome.id, upload=request.name)
@@ -241,7 +241,7 @@ class Answers:
         unnoted, self._unnoted = self._unnoted, []
         for outcome in unnoted:
             await self._note_reported(outcome)
-        if has_caught_up:
+        if has_caught_up and not self._untold:
             while self._unconsumed:
                 await self._drop.consume(self._unconsumed.pop())
         return AGAIN_S if self._untold or self._unnoted or not has_caught_up else None

@@ -49,7 +49,16 @@ class ProcessGroup:
             raise
         finally:
             os.close(app_output_fd)
-        return cls(process, output_fd, output, guardian)
+        try:
+            return cls(process, output_fd, output, guardian)
+        except OSError:  # no descriptor is left to see its end with: what nobody can look after must not run
+            asyncio.get_running_loop().remove_reader(output_fd)
+            os.close(output_fd)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+            guardian.forget(process.pid)
+            raise
 
     def __init__(
         self, process: subprocess.Popen[bytes], output_fd: int, output: OutputRing, guardian: Guardian

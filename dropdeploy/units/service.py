@@ -21,6 +21,7 @@ from typing import Any, Final
 from dropdeploy.model.app import EmbeddedUnit
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.unit import UnitState
+from dropdeploy.shortage import is_shortage
 from dropdeploy.units import failure
 from dropdeploy.units.failure import Exit, Sighting
 from dropdeploy.units.guardian import Guardian
@@ -162,7 +163,11 @@ class Service:
             )
         except OSError as error:
             hint = "the app's directory must exist, and its `app` link name a release"
-            return self._failed_to_start(f"{error.strerror}: {error.filename or directory}", hint)
+            fault = self._failed_to_start(f"{error.strerror}: {error.filename or directory}", hint)
+            if is_shortage(error):
+                hint = "no file descriptor is left on the server: raise the agent's limit (ulimit -n), or fs.file-max"
+                return replace(fault, hint=hint, is_shortage=True)
+            return fault
         self._release_directory = directory
         self._starts.append(asyncio.get_running_loop().time())
         self._become(
