@@ -37,7 +37,8 @@ def box(new_box: Callable[[], Box]) -> Iterator[Box]:
 
 
 def present(box: Box) -> list[str]:
-    find = "find /etc /home /srv /var/lib/dropdeploy -not -path '/home/laptop*' -not -name 'history.db*' | sort"
+    state = "-not -name 'history.db*' -not -name roster"
+    find = f"find /etc /home /srv /var/lib/dropdeploy -not -path '/home/laptop*' {state} | sort"
     return box.run("sh", "-c", f"{find}; getent passwd; getent group").out.splitlines()
 
 
