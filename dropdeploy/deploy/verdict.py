@@ -19,20 +19,23 @@ STALLED = frozenset({ErrorCode.TRUNCATED_UPLOAD, ErrorCode.CHECKSUM_MISSING, Err
 UNTOUCHED = frozenset({StepName.PREFLIGHT, StepName.EXTRACT, StepName.LINK})
 """What fails there has changed nothing that outlives the deploy: it may as well be begun anew."""
 _ILL_STEPS = frozenset({StepName.HOOKS, StepName.TRIAL, StepName.RESTART, StepName.HEALTH})
+_UNPROVED_STEPS = _ILL_STEPS | {StepName.SWAP}
+"""What fails there leaves a release behind that was never seen to be well."""
 
 
 def is_release_healthy(state: Deploy) -> bool | None:
     """What a deploy proved about the release it made or aimed at; None when that was never tried.
 
     Known from the phase ``health`` on, thus also while pruning. A restart proves nothing about the release: it was
-    healthy once, and stays a place to return to. Nor does what the machine had no more of.
+    healthy once, and stays a place to return to; nor does a rollback for which the machine had no more of something.
+    What a deploy has made and not found well is none to go back to, whoever is to blame.
     """
     if state.is_left:
         return False  # nothing is known of it, and it is not to be gone back to
     if state.action is Action.RESTART or state.is_cancelled:
         return None
     if state.fault is not None:
-        return False if state.fault_step in _ILL_STEPS and not state.fault.is_shortage else None
+        return _what_failed_proves(state.action, state.fault, state.fault_step)
     return True if state.is_live_healthy else None
 
 
@@ -41,8 +44,14 @@ def release_proved(outcome: Outcome) -> bool | None:
     if outcome.action is Action.RESTART or not outcome.release or outcome.status is Status.CANCELLED:
         return None
     if outcome.fault is not None:
-        return False if outcome.fault_step in _ILL_STEPS and not outcome.fault.is_shortage else None
+        return _what_failed_proves(outcome.action, outcome.fault, outcome.fault_step)
     return True if outcome.status is Status.DEPLOYED and outcome.live == outcome.release else None
+
+
+def _what_failed_proves(action: Action, fault: Fault, step: StepName | None) -> bool | None:
+    if action is Action.DEPLOY:
+        return False if step in _UNPROVED_STEPS else None
+    return False if step in _ILL_STEPS and not fault.is_shortage else None
 
 
 def status_of(state: Deploy) -> Status:

@@ -14,7 +14,7 @@ from dropdeploy.deploy.plan import REFUSALS, IllegalEventError, advance, begin
 from dropdeploy.deploy.recovery import Course, recover, take_back, take_up
 from dropdeploy.deploy.state import Deploy, is_cancellable
 from dropdeploy.deploy.transitions import TRANSITIONS, targets
-from dropdeploy.deploy.verdict import decide, is_release_healthy, status_of
+from dropdeploy.deploy.verdict import decide, is_release_healthy, release_proved, status_of
 from dropdeploy.model.app import OnFailure
 from dropdeploy.model.fault import ErrorCode, Fault
 from dropdeploy.model.outcome import HealthReport, Status, StepName
@@ -407,6 +407,26 @@ def test_a_release_that_could_not_be_discarded_is_none_to_go_back_to() -> None:
     assert state.phase is Phase.DISCARD
     assert is_release_healthy(advance(state, Done(0.1))) is None
     assert is_release_healthy(advance(state, Failed(0.1, Fault(ErrorCode.INTERNAL, "no")))) is False
+
+
+@pytest.mark.parametrize("phase", [Phase.HOOKS, Phase.TRIAL, Phase.SWAP, Phase.RESTART, Phase.HEALTH])
+@pytest.mark.parametrize("is_shortage", [False, True])
+def test_what_was_made_and_never_found_well_is_none_to_go_back_to(phase: Phase, *, is_shortage: bool) -> None:
+    state = start()
+    while state.phase is not phase:
+        state = advance(state, events(state, OLD)[0])
+    state = advance(state, Failed(0.1, Fault(ErrorCode.INTERNAL, "no", is_shortage=is_shortage)))
+    assert is_release_healthy(state) is False
+    assert release_proved(decide(replace(state, phase=Phase.DECIDED), NOW)) is False
+
+
+def test_a_shortage_says_nothing_of_what_was_well_once() -> None:
+    state = start(Action.ROLLBACK)
+    while state.phase is not Phase.RESTART:
+        state = advance(state, events(state, OLD)[0])
+    state = advance(state, Failed(0.1, Fault(ErrorCode.INTERNAL, "no", is_shortage=True)))
+    assert is_release_healthy(state) is None
+    assert release_proved(decide(replace(state, phase=Phase.DECIDED), NOW)) is None
 
 
 @pytest.mark.parametrize("action", Action)
