@@ -166,7 +166,7 @@ class Lane:
         busy = self._work.request.name if self._work is not None else ""
         fresh = frozenset(judgement.fresh)
         self._memory = remember_news(judgement.memory, fresh & {busy})
-        await self._resumption.end_interrupted(judgement.asked)
+        await self._resumption.end_interrupted(judgement.asked, judgement.memory.seen)
         for name in fresh - {busy}:
             await self._answers.forget_result(name)
         for entry in judgement.cancels:

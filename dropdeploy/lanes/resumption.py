@@ -22,11 +22,21 @@ from dropdeploy.lanes.answers import Answers
 from dropdeploy.lanes.working import Working
 from dropdeploy.model.app import App
 from dropdeploy.model.fault import Fault
-from dropdeploy.model.request import NOWHERE
+from dropdeploy.model.request import NOWHERE, Marker, Upload
 
 logger = logging.getLogger(__name__)
 
 _UP = ("active", "activating", "reloading")
+
+
+def as_answered(request: Upload | Marker, *, is_there: bool) -> Upload | Marker:
+    """What the verdict on a request that nothing asks for any more is an answer to.
+
+    Should the very same come back (a file system that was not mounted), it has not been answered, nor has its
+    ``.ready``. An upload that stands there, and of which only the ``.ready`` is gone, is not to be deployed for that.
+    """
+    request = request if is_there else replace(request, version=NOWHERE)
+    return replace(request, go=None) if isinstance(request, Upload) else request
 
 
 class Resumption:
@@ -77,19 +87,20 @@ class Resumption:
         await self._working.runner.undo(state, is_made=bool(recovery.discard))
         self._interrupted.append(state)  # undecided until the drop directory has been seen
 
-    async def end_interrupted(self, asked: Collection[str]) -> None:
-        """What is still asked for is forgotten, as it is begun anew; what is not gets its verdict."""
+    async def end_interrupted(self, asked: Collection[str], there: Collection[str]) -> None:
+        """What is still asked for is forgotten, as it is begun anew; what is not gets its verdict. ``there`` are the
+        names of all that stands in the drop directory."""
         while self._interrupted:
             state = self._interrupted[0]
             request = state.request
             if request.name in asked:
                 await self._history.ask(partial(History.forget, deploy=state.id))
+                self._interrupted.pop(0)
             else:
                 now = self._answers.now
                 outcome = decide(take_back(state, now.live, is_healthy=now.is_healthy), datetime.now(UTC))
-                # Should the very same come back (a file system that was not mounted), it has not been answered.
-                await self._answers.record(outcome, replace(request, version=NOWHERE), {})
-            self._interrupted.pop(0)
+                self._interrupted.pop(0)  # what cannot be told now is told late: it is decided once
+                await self._answers.record(outcome, as_answered(request, is_there=request.name in there), {})
 
     async def _take_up(self, state: Deploy) -> Deploy:
         if state.way is Way.HANDOVER:
