@@ -198,8 +198,12 @@ class AppReleases:
 
     async def clear(self) -> None:
         """See the port."""
-        in_use = STAGING + self._building
-        await self._clean("remove what was pruned", lambda name: name.startswith((PRUNED, STAGING)) and name != in_use)
+
+        def is_waste(name: str) -> bool:
+            # Asked name by name: a release may be begun while this waits for its turn.
+            return name.startswith((PRUNED, STAGING)) and name != STAGING + self._building
+
+        await self._clean("remove what was pruned", is_waste)
 
     async def sweep(self, keep: Iterable[str] = ()) -> None:
         """See the port."""

@@ -484,6 +484,18 @@ async def test_prune(home: Home) -> None:
     assert (home.root / "app/index.html").exists()
 
 
+async def test_what_is_begun_while_clearing_waits_is_left_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    await home.deploy(ONE)
+    begun = threading.Event()
+    monkeypatch.setattr("dropdeploy.releases.swap.remove_leftover", lambda _: begun.wait(DEADLINE_S))
+    clearing = asyncio.create_task(home.store.clear())
+    await asyncio.sleep(0)
+    assert isinstance(await home.store.unpack(home.source(sample_tar()), TWO, silent), Unpacked)
+    begun.set()
+    await clearing
+    assert isinstance(await home.store.finish(TWO), str)
+
+
 async def test_what_cannot_be_pruned_is_told(home: Home) -> None:
     await home.deploy(ONE)
     home.releases.chmod(0o555)
