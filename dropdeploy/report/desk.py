@@ -162,6 +162,7 @@ class Desk:
 
     async def catch_up(self) -> bool:
         """Write and remove what could not be. False while there is something that still cannot."""
+        await self._settle()  # what is being written may be refused yet, and nobody would come back for it
         late = [(name, passing) for name, passing in self._owed.items() if passing is not None]
         for name, passing in late:
             self._write_soon(name, *passing)

@@ -43,6 +43,15 @@ async def test_the_work_is_told_and_taken_down_with_the_verdict(desk: Desk, tmp_
     assert names(tmp_path) == ["b.zip.result.toml"]
 
 
+async def test_what_is_refused_while_it_is_written_in_passing_is_made_up_for(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "status.toml").mkdir()
+    desk.show(AppNow("myapp", is_held=True))
+    assert not await desk.catch_up()
+    (tmp_path / "status.toml").rmdir()
+    assert await desk.catch_up()
+    assert tomllib.loads((tmp_path / "status.toml").read_text())["held"] is True
+
+
 async def test_a_percentage_is_told_once_a_second_and_a_step_at_once(desk: Desk, tmp_path: Path) -> None:
     desk.working("b.zip", "extract", NOW, STEPS, 0)
     desk.working("b.zip", "extract", NOW, STEPS, 50)
