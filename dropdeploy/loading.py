@@ -35,8 +35,8 @@ async def load(
     mistakes += conflicts
     if config.settings.bus is not Bus.EMBEDDED:  # there the units are what the configuration defines
         states = await units.load_states([app.unit for app in config.apps])
-        for app in config.apps:
-            wrong, unfit = await _look_at_unit(app, directory, units, states.get(app.unit))
+        looks = (_look_at_unit(app, directory, units, states.get(app.unit)) for app in config.apps)
+        for wrong, unfit in await asyncio.gather(*looks):  # a bus that is away is waited for once, and not for each
             mistakes += wrong
             missing += unfit
     if mistakes:
