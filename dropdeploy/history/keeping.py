@@ -280,7 +280,8 @@ class History(HistoryReader):
         """The releases that should be gone: bad ones of deploys that have no verdict, or were cancelled."""
         rows = self._db.execute(
             "SELECT release FROM releases LEFT JOIN deploys ON id = deploy "
-            "WHERE releases.app = ? AND healthy = 0 AND (id IS NULL OR status = 'cancelled') ORDER BY release",
+            "WHERE releases.app = ? AND healthy = 0 AND (id IS NULL OR action = 'deploy' AND status = 'cancelled') "
+            "ORDER BY release",  # a rollback that was cancelled has made nothing
             (app,),
         )
         return tuple(release for (release,) in rows)

@@ -55,6 +55,15 @@ def test_what_should_be_gone_is_remembered_until_a_verdict_speaks_for_it(history
     assert [health[release] for release in sorted(health)] == [False, False, True, False]
 
 
+def test_a_release_that_a_cancelled_rollback_aimed_at_is_not_to_be_gone(history: History) -> None:
+    release, marker = "20260101-000001", Marker("rollback", Action.ROLLBACK, UPLOAD.version)
+    for status, healthy in ((Status.CANCELLED, {}), (Status.FAILED, {release: False})):
+        number = history.begin("myapp", Action.ROLLBACK, marker, NOW)
+        history.conclude(outcome(number, status, release=release), Answer(marker), healthy)
+    assert history.release_health("myapp") == {release: False}
+    assert history.disowned("myapp") == ()
+
+
 def test_a_verdict_is_not_forgotten(history: History) -> None:
     number = conclude(history)
     history.forget(number)
