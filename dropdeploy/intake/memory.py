@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from dropdeploy.intake.listing import Entry
@@ -59,9 +59,18 @@ class Judgement:
         doing = (self.uploads, self.leaving, self.markers, self.answers, self.fresh, self.cancels)
         return not any(doing) and self.look_again_s is None
 
+    def without_uploads(self, names: Collection[str]) -> Judgement:
+        """The same, of which nothing is to be done with the uploads of these names."""
+        return replace(
+            self,
+            uploads=tuple(upload for upload in self.uploads if upload.name not in names),
+            answers=tuple(found for found in self.answers if found[0].name not in names),
+        )
+
 
 def remember_news(memory: Memory, names: frozenset[str]) -> Memory:
-    """These names' results could not be taken down: their uploads are being worked on."""
+    """These names' results could not be taken down yet: their uploads are being worked on, or may be those of which
+    the results speak."""
     return replace(memory, news=names)
 
 

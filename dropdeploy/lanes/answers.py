@@ -69,6 +69,7 @@ class Answers:
         self.app = app
         self.desk = desk
         self.given: dict[str, Answer] = {}  # to what is there, and to what is to be deleted
+        self.unrecalled: frozenset[str] = frozenset()  # what is there, and may have been answered: that cannot be read
         self._there: frozenset[str] = frozenset()
         self._now = AppNow(app.name)
         self._is_stale = False  # what status.toml tells
@@ -109,13 +110,14 @@ class Answers:
         there = frozenset(names)
         self.given = {name: answer for name, answer in self.given.items() if name in there or answer.fate is Fate.GOES}
         new = there - self._there - self.given.keys()
-        self._there = there
+        self._there, self.unrecalled = there, frozenset()
         if not new:
             return False
         try:
             recalled = await self._history.ask(lambda history: history.answered(self.app.name, new))
-        except HistoryAwayError:  # no deploy can be begun then; a rollback goes on without
+        except HistoryAwayError:  # somebody may wait for a rollback, which goes on without
             self._there -= new
+            self.unrecalled = new
             return False
         self.given = recalled | self.given
         return bool(recalled)

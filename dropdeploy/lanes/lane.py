@@ -21,7 +21,7 @@ from dropdeploy.intake.judge import judge
 from dropdeploy.intake.listing import Entry
 from dropdeploy.intake.memory import Judgement, Memory, remember_news, remember_short
 from dropdeploy.intake.provenance import is_only_touched
-from dropdeploy.lanes.answers import Answers
+from dropdeploy.lanes.answers import AGAIN_S, Answers
 from dropdeploy.lanes.resumption import Resumption
 from dropdeploy.lanes.slots import Slots
 from dropdeploy.lanes.working import Working
@@ -163,11 +163,15 @@ class Lane:
         self._note_trouble("")
         await self._recognise(listing)
         judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
+        # Of an upload that may have been answered nothing is made until that is known: an old build would go live.
+        unsure = self._answers.unrecalled - {marker.name for marker in judgement.markers}
+        judgement = judgement.without_uploads(unsure)
         busy = self._work.request.name if self._work is not None else ""
+        untouched = unsure | {busy}
         fresh = frozenset(judgement.fresh)
-        self._memory = remember_news(judgement.memory, fresh & {busy})
+        self._memory = remember_news(judgement.memory, fresh & untouched)
         await self._resumption.end_interrupted(judgement.asked, judgement.memory.seen)
-        for name in fresh - {busy}:
+        for name in fresh - untouched:
             await self._answers.forget_result(name)
         for entry in judgement.cancels:
             stopped = self._working.runner.cancel()
@@ -180,9 +184,10 @@ class Lane:
             if await self._drop.delete(upload):
                 await self._answers.amend(replace(self._answers.given[upload.name], fate=Fate.GONE))
         await self._begin_next(judgement, busy)
-        if judgement.is_idle:
+        if judgement.is_idle and not unsure:
             self._left = Left(listing, known)
-        again_s = (judgement.look_again_s, await self._answers.tell_late(), self._working.rest_s or None)
+        unsure_s = AGAIN_S if unsure else None
+        again_s = (judgement.look_again_s, await self._answers.tell_late(), self._working.rest_s or None, unsure_s)
         return min((pause_s for pause_s in again_s if pause_s is not None), default=None)
 
     async def _list(self) -> tuple[Mapping[str, Version], tuple[Entry, ...] | str]:
