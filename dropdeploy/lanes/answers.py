@@ -236,13 +236,14 @@ class Answers:
         for name, late in list(self._untold.items()):
             if await self.desk.tell(late.outcome):
                 continue
-            del self._untold[name]
+            if self._untold.get(name) is late:  # else there is a newer verdict by now
+                del self._untold[name]
             extra = about(Kind.TROUBLE_IS_OVER, self.app.name, late.outcome.id, upload=name)
             logger.info("%s: the result of %s is written now", self.app.name, name, extra=extra)
             await self._note_reported(late.outcome)
         unnoted, self._unnoted = self._unnoted, []
         for outcome in unnoted:
-            await self._note_reported(outcome)
+            await self._note_reported(outcome, is_known_away=True)
         if has_caught_up and not self._untold:
             while self._unconsumed:
                 await self._drop.consume(self._unconsumed.pop())
@@ -255,11 +256,12 @@ class Answers:
             await self._note_reported(late.outcome)
         await self.desk.forget_result(name)
 
-    async def _note_reported(self, outcome: Outcome) -> None:
+    async def _note_reported(self, outcome: Outcome, *, is_known_away: bool = False) -> None:
         try:
             await self._history.ask(lambda history: history.reported(outcome.id))
         except HistoryAwayError as away:  # a new agent would tell it again
-            logger.error("%s: %s", self.app.name, away, extra=about(Kind.TROUBLE, self.app.name))  # noqa: TRY400
+            if not is_known_away:
+                logger.error("%s: %s", self.app.name, away, extra=about(Kind.TROUBLE, self.app.name))  # noqa: TRY400
             self._unnoted.append(outcome)
 
     async def survey(self, done: str = "") -> None:
