@@ -254,18 +254,25 @@ def test_no_descriptor_left(crowd: Crowd) -> None:
     assert crowd.process is not None
     pid = crowd.process.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    for spare in (0, 1, 2, 4, 6, 8):
+
+    def complaints() -> int:
+        return crowd.log.read_text().count("Too many open files")
+
+    spares = (0, 1, 2, 4, 6, 8)
+    wanting = set()
+    for spare in spares:
         file = f"build-{spare}.tar.gz"
-        said = crowd.log.read_text().count("Too many open files")
+        said, result = complaints(), crowd.drop_of("app001") / f"{file}.result.toml"
         # The lowest free numbers are given out: so many of these may be used.
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free_below(crowd, spare), limits[1]))
         crowd.upload("app001", BUILD, file)
-        wait_for("complaint", lambda said=said: crowd.log.read_text().count("Too many open files") > said)
+        wait_for("complaint, or result", lambda said=said, result=result: complaints() > said or result.exists())
+        wanting |= {spare} if complaints() > said else set()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         assert crowd.result_of("app001", file)["status"] == "deployed"
-    log = crowd.log.read_text()
-    assert "waits: " in log
-    assert len([name for _, name in crowd.started() if name.startswith("build-")]) == 7
+    assert wanting >= {0, 1, 2, 4}  # how many a deploy takes at least is nobody's promise
+    assert "waits: " in crowd.log.read_text()
+    assert len([name for _, name in crowd.started() if name.startswith("build-")]) == 1 + len(spares)
 
 
 def free_below(crowd: Crowd, spare: int) -> int:
