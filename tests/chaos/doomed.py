@@ -117,7 +117,7 @@ def doom() -> None:
     wrap(staging, "flush_file_system", after="release flushed")
     wrap(staging, "rename_new", before="release not renamed", after="release renamed")
     wrap(system, "symlink", after="link made")
-    wrap(system, "rename", after="link renamed")
+    wrap(swap, "exchange", after="link renamed")
     wrap(store, "set_aside", after="release set aside")
     wrap(History, "conclude", before="verdict not committed", after="verdict committed")
     wrap(desk, "write_atomically", before="result not written", after="result written", when=_is_result)
