@@ -1,8 +1,8 @@
 """The agent: builds each app's lane over the parts that all share, runs until told to stop, and reloads.
 
-The only place (with ``process`` and the command) that constructs adapters. Life cycle as daemon(7) and sd_notify(3)
-describe it: READY once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGINT, WATCHDOG while
-the event loop turns.
+The only place (with ``supervisor``, ``process`` and the command) that constructs adapters. Life cycle as daemon(7) and
+sd_notify(3) describe it: READY once every app's lane runs, RELOADING around SIGHUP, STOPPING on SIGTERM or SIGINT,
+WATCHDOG while the event loop turns.
 """
 
 from __future__ import annotations

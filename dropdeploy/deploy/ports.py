@@ -1,4 +1,4 @@
-"""Everything a deploy needs from outside, as Protocols. The adapters are constructed by the agent only.
+"""Everything a deploy needs from outside, as Protocols. Whoever is the agent constructs the adapters.
 
 A method that can be refused by the world returns ``T | Fault``; it raises only for a defect.
 """

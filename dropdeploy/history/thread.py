@@ -1,4 +1,4 @@
-"""Calls are short but they wait for the disk: they are made in a thread of their own."""
+"""The history as the event loop asks it: each question is short but waits for the disk, so a thread answers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why something did not succeed. The codes are the contract with users (README, "The result file")."""
+"""Why something did not succeed. The codes are a contract with scripts; dropdeploy(7) explains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of a deploy and the steps that led to it, in the words of a result file (README, "The result file")."""
+"""The verdict of a deploy and the steps that led to it, in the words of a result file (README, "The drop protocol")."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _pieces(member: lzma.LZMADecompressor | bz2.BZ2Decompressor, data: bytes) ->
 
 
 def decoder(format_: str) -> Decoder:
-    """The decoder for a value of ``model.Format``."""
+    """The decoder for a value of ``model.request.Format``."""
     if format_ == ".tar.zst":
         from dropdeploy.releases.zstd import Zstd  # noqa: PLC0415 - it imports zstandard
 

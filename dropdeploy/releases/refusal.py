@@ -2,7 +2,7 @@
 
 The modules that run in the unpacker's own process (see ``unpacker``) import nothing that is slow to import: no
 dataclasses, enum, typing or pathlib, which would cost more than unpacking a small build. So the error codes are
-plain strings here; the agent's side turns them into ``model.ErrorCode`` and a refusal into a ``model.Fault``.
+plain strings here; the agent's side makes of them an ``ErrorCode``, and of a refusal a ``Fault`` (``model.fault``).
 """
 
 from __future__ import annotations

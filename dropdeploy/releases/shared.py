@@ -14,7 +14,7 @@ _DIRECTORY_MODE = 0o2775  # the app, of the group, writes here, and what it make
 
 
 def link_shared(root: int, path: str, release: int, entries: tuple[str, ...], gid: int) -> Fault | None:
-    """Make each of ``entries`` (SPEC section 2: a trailing slash means a directory) a link in ``release``.
+    """Make each of ``entries`` (as in the app's file: a trailing slash means a directory) a link in ``release``.
 
     ``root`` is the app's directory, ``path`` its name for messages, ``release`` the staging directory, two levels
     below it. What the build holds in a link's place makes way for it. Repeating it is no fault. Raises OSError.

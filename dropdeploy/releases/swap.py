@@ -69,8 +69,8 @@ def blocked(path: str) -> Fault:
 def swap_link(root: int, path: str, release: str) -> Fault | None:
     """Point `app` in the directory ``root`` (whose name is ``path``, for messages) to ``release``.
 
-    rename(2) puts the new link in the old one's place, so that no instant is without one; fsync(2) of the
-    directory puts that on disk. ``remove_leftover`` removes the spare. Raises OSError.
+    renameat2(2) has the new link and the old one change places, so that no instant is without one, and the old one is
+    the spare; fsync(2) of the directory puts that on disk. ``remove_leftover`` removes the spare. Raises OSError.
     """
     target = f"{RELEASES}/{release}"
     try:

@@ -71,7 +71,7 @@ class Job:
 
 
 def run(job: Job, tree: Tree, on_read: Callable[[int], None]) -> dict[str, object]:
-    """Do it; returns the fields of ``model.Unpacked``."""
+    """Do it; returns the fields of ``model.unpacking.Unpacked``."""
     size, sha256, is_sealed = job.size, "", True
     if job.format == "/":
         from dropdeploy.releases.directory import copy_directory  # noqa: PLC0415 - start-up time

@@ -1,7 +1,7 @@
 """The agent's figures as Prometheus reads them; the only place that knows its client library.
 
 Names as https://prometheus.io/docs/practices/naming/ has them: base units, times as Unix time (``time() - x`` is how
-long ago), ``_info`` for what is not a number. README, "Metrics", names them.
+long ago), ``_info`` for what is not a number. README, "The page", tells of them.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def test_a_removal_leaves_the_app_its_configuration_and_the_history(server: Fres
     assert server.answer() == "v3"
     assert not box.path("/usr/bin/dropdeploy").exists()
     assert box.path("/etc/dropdeploy/apps.d/myapp.toml").exists()
-    assert box.path("/var/lib/dropdeploy/history.sqlite").exists() or any(box.path("/var/lib/dropdeploy").iterdir())
+    assert box.path("/var/lib/dropdeploy/history.db").exists()
     server.tell(f"apt install ./{newer.name}")
     assert server.deploy("v4")["id"] == 4
 

@@ -1,4 +1,4 @@
-"""Watches an app from outside, and knows only what SPEC says: the link, the releases, the results, and HTTP answers.
+"""Watches an app from outside, and knows only the promises: the link, the releases, the results, and HTTP answers.
 
     observer.py SEEN MACHINE ROOT DROP PORT KEEP SLICE
 

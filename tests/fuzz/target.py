@@ -91,7 +91,7 @@ def _judge_refusal(refusal: Refusal) -> None:
 
 
 def judge_release(staging: Path) -> None:
-    """What SPEC.md, section 7, promises of a release."""
+    """What dropdeploy(7) promises of what an archive becomes."""
     size = count = 0
     root = os.path.realpath(staging)
     for directory, directories, files in os.walk(staging):

@@ -1,6 +1,6 @@
 """What may happen to an upload, done to one client each: the columns of the table.
 
-Each returns what was seen, in a few words, and fails when anything is not as SPEC.md says.
+Each returns what was seen, in a few words, and fails when anything is not as the drop protocol has it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Flask app, as ill as behaviour.json says. gunicorn serves it: see units.py."""
+"""A Flask app, as ill as behaviour.json says. gunicorn serves it, as contrib/apps/gunicorn has it."""
 
 import json
 import os
