@@ -59,7 +59,13 @@ def test_the_defaults_that_are_told_are_the_defaults() -> None:
 def test_the_protocols_page_knows_every_verdict() -> None:
     page = (MANUAL / "dropdeploy.7.in").read_text()
     assert all(status.value in page for status in Status)
-    assert ErrorCode.INTERNAL not in page  # codes are told by results, with their mends
+
+
+def test_the_protocols_page_explains_every_code_and_no_other() -> None:
+    _, _, section = (MANUAL / "dropdeploy.7.in").read_text().partition(".Ss Error codes\n")
+    items = re.findall(r"^\.It Li (.+)$", section.partition(".El\n")[0], re.MULTILINE)
+    codes = [code for item in items for code in item.replace(r"\-", "-").split(" , ")]
+    assert codes == [code.value for code in ErrorCode]
 
 
 def test_the_pages_are_rendered(tmp_path: Path) -> None:
