@@ -159,9 +159,10 @@ class Lane:
         known, listing = await self._list()
         if isinstance(listing, str):
             self._note_trouble(listing)
-            return None
+            return _AFTER_TROUBLE_S  # it may be watched all the same: for want of a descriptor nothing could be read
         self._note_trouble("")
-        await self._recognise(listing)
+        if not await self._recognise(listing):
+            return 0.0
         judgement = judge(self.app, listing, self._answers.given, self._memory, time.monotonic())
         # Of an upload that may have been answered nothing is made until that is known: an old build would go live.
         unsure = self._answers.unrecalled - {marker.name for marker in judgement.markers}
@@ -198,9 +199,10 @@ class Lane:
             if isinstance(listing, str) or not await self._answers.attend(entry.name for entry in listing):
                 return known, listing
 
-    async def _recognise(self, listing: tuple[Entry, ...]) -> None:
+    async def _recognise(self, listing: tuple[Entry, ...]) -> bool:
         """A deployed archive whose times were set late is the same archive still, and is not deployed again; one that
-        somebody else has removed is gone."""
+        somebody else has removed is gone. False: more was set since it was listed; list it again."""
+        is_current = True
         there = {entry.name: entry for entry in listing}
         for name, answer in list(self._answers.given.items()):
             request = answer.request
@@ -213,6 +215,8 @@ class Lane:
                 same = await self._drop.as_it_is_now(request, answer.sha256)
                 if same != request:
                     await self._answers.amend(replace(answer, request=same))
+                    is_current &= same.version == entry.version
+        return is_current
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble == self._trouble:

@@ -182,13 +182,19 @@ class Kernel:
         self._thread.join(30)
 
     def _serve(self) -> None:
-        with contextlib.suppress(OSError), self._door.accept()[0] as client:
+        try:
+            client = self._door.accept()[0]
+        except OSError:  # closed before an agent came
+            return
+        with client:
             _, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(4))
             listener = array.array("i", ancillary[0][2])[0]
-            try:
-                self._answer_all(listener)
-            finally:
-                os.close(listener)
+        try:
+            self._answer_all(listener)
+        except OSError as error:  # what the agent calls fails from now on
+            self.failure = self.failure or error
+        finally:
+            os.close(listener)
 
     def _answer_all(self, listener: int) -> None:
         poll = select.poll()

@@ -47,6 +47,23 @@ def test_a_deployed_archive_goes_when_nothing_was_done_to_it_for_settle(world: W
     assert world.deploy("v2")["id"] == result["id"] + 1
 
 
+def test_a_deployed_archive_that_is_touched_time_and_again_is_one_archive(world: World) -> None:
+    """Its times change between the agent's look at the directory and that at the file."""
+    world.configure('settle = "1s"')
+    world.start()
+    upload = world.put("v1.tar.gz", build("v1"))
+    result_path = world.drop / "v1.tar.gz.result.toml"
+    wait_for("result", result_path.exists)
+    wait_for("end of the work", lambda: not (world.drop / "v1.tar.gz.deploying").exists())
+    result = tomllib.loads(result_path.read_text())
+    (world.drop / "v1.tar.gz.ready").touch()
+    for number in range(3000):
+        os.utime(upload, (1_600_000_000, 1_600_000_000 + number))
+    wait_for("the upload to be cleared away", lambda: world.dropped() == [])
+    assert tomllib.loads(result_path.read_text()) == result
+    assert world.log.read_text().count(": v1.tar.gz\n") == 1, "it was deployed once"
+
+
 def test_a_deployed_archive_that_was_due_goes_after_a_restart(world: World) -> None:
     world.configure('settle = "1h"')
     world.start()
