@@ -21,14 +21,19 @@ def verdict(world: World, name: str) -> dict[str, Any]:
         return {}
 
 
+def deploy_v1(world: World) -> tuple[Path, Path]:
+    """The archive, which is there until `settle` is over, and its result."""
+    upload, result = world.put("v1.tar.gz", build("v1")), world.drop / "v1.tar.gz.result.toml"
+    wait_for("result", result.exists)
+    wait_for("end of the work", lambda: not (world.drop / "v1.tar.gz.deploying").exists())
+    return upload, result
+
+
 def test_a_deployed_archive_goes_when_nothing_was_done_to_it_for_settle(world: World) -> None:
     """A client far away sets times, looks again and sends the checksum when the result has long been there."""
     world.configure('settle = "2s"')
     world.start()
-    upload = world.put("v1.tar.gz", build("v1"))
-    result_path = world.drop / "v1.tar.gz.result.toml"
-    wait_for("result", result_path.exists)
-    wait_for("end of the work", lambda: not (world.drop / "v1.tar.gz.deploying").exists())
+    upload, result_path = deploy_v1(world)
     result = tomllib.loads(result_path.read_text())
     assert result["status"] == "deployed"
     assert result["seconds"] < 2, "the result does not wait for the upload to be deleted"
@@ -49,12 +54,9 @@ def test_a_deployed_archive_goes_when_nothing_was_done_to_it_for_settle(world: W
 
 def test_a_deployed_archive_that_is_touched_time_and_again_is_one_archive(world: World) -> None:
     """Its times change between the agent's look at the directory and that at the file."""
-    world.configure('settle = "1s"')
+    world.configure('settle = "3s"')
     world.start()
-    upload = world.put("v1.tar.gz", build("v1"))
-    result_path = world.drop / "v1.tar.gz.result.toml"
-    wait_for("result", result_path.exists)
-    wait_for("end of the work", lambda: not (world.drop / "v1.tar.gz.deploying").exists())
+    upload, result_path = deploy_v1(world)
     result = tomllib.loads(result_path.read_text())
     (world.drop / "v1.tar.gz.ready").touch()
     for number in range(3000):
